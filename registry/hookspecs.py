@@ -1,0 +1,73 @@
+"""The kinds of interchangeable parts: one hook a kind, and what a part of that kind may ask for.
+
+A plugin implements `register_<kind>(register)` and calls `register(part)` for every part it brings. A part's
+parameters before `*` are inputs, fed by name from the kind's list; keyword-only ones are settings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import pluggy
+
+PROJECT = "sparsity"
+
+hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Marks a plugin's `register_<kind>` function."""
+_hookspec = pluggy.HookspecMarker(PROJECT)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of part: what its functions may ask for by name, and what they give back."""
+
+    name: str
+    inputs: tuple[str, ...]
+    gives: str
+    traces: bool = False
+    """Functions may also ask for any registered trace by its name."""
+    row: str = ""
+    """For kinds that are rows of data rather than functions: the class of a row, as `module:Class`."""
+    facts: tuple[str, ...] = ()
+    """What else `register` takes as keywords for this kind."""
+
+
+_SCORED = ("weight", "grad", "mask", "noise")
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("eligible", ("shapes",), "the names of the weights that may be sparse"),
+        Kind("allocation", ("shapes",), "the density of every eligible weight, by name"),
+        Kind("initial", ("weight", "noise", "mask", "density"), "scores (the highest enter) or a mask of its own"),
+        Kind("prune", _SCORED, "scores: the lowest active connections leave", traces=True),
+        Kind("grow", _SCORED, "scores: the highest absent connections enter", traces=True),
+        Kind("born", ("stepped", "grad", "noise"), "the value of a connection that was absent", traces=True),
+        Kind("spread", ("removed", "nnz", "room"), "shares of the growth, one a layer"),
+        Kind("schedule", ("step", "total"), "the fraction of active connections to swap at this step"),
+        Kind("budget", ("step", "total", "density"), "the density of the network from this step on"),
+        Kind("target", ("target", "online", "mask"), "the mask of what a slow copy may keep"),
+        Kind("moments", ("moment", "mask", "grown", "second"), "the optimiser's moment, tended"),
+        Kind("trace", ("weight", "grad", "mask", "trace"), "the trace's new value", facts=("window",)),
+        Kind("method", (), "a row of chosen parts", row="sparsity.method:Method"),
+        Kind("agent", ("observation_size", "action_size", "seed", "device", "dtype"), "an agent that learns"),
+        Kind("replay", ("observation_size", "action_size"), "a memory of transitions"),
+        Kind("wrapper", ("env", "seed"), "the environment, wrapped"),
+        Kind("preset", (), "an agent, a method and settings as a paper used them", row="studies.preset:Preset"),
+        Kind("executor", ("jobs", "report"), "nothing: it runs every job and reports what happens"),
+        Kind("logger", ("folder",), "an object with `write(record)` and `close()`"),
+    )
+}
+
+
+def _spec(kind: Kind) -> object:
+    def hook(register: object) -> None: ...
+
+    hook.__name__ = hook.__qualname__ = f"register_{kind.name}"
+    hook.__doc__ = f"Register {kind.name} parts. Inputs: {', '.join(kind.inputs) or 'none'}. Gives {kind.gives}."
+    return _hookspec(hook)
+
+
+hookspecs = SimpleNamespace(**{f"register_{kind.name}": _spec(kind) for kind in KINDS.values()})
+"""One hook specification a kind, in the form that pluggy reads."""

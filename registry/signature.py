@@ -1,0 +1,135 @@
+"""What a part asks for and can be told, read from its signature; and settings checked against it."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import math
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Union, get_args, get_origin
+
+
+class PartError(ValueError):
+    """A part, a plugin or a setting that cannot be used. The message says what to do about it."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One keyword-only parameter of a part."""
+
+    name: str
+    type: Any
+    default: Any = inspect.Parameter.empty
+
+    @property
+    def required(self) -> bool:
+        return self.default is inspect.Parameter.empty
+
+    def __str__(self) -> str:
+        shown = type_name(self.type)
+        return f"{self.name}: {shown}" if self.required else f"{self.name}: {shown} = {self.default!r}"
+
+
+def nearest(name: str, known: typing.Iterable[str]) -> str:
+    """ "Did you mean 'magnitude'? " for a name close to a known one, else nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"Did you mean {close[0]!r}? " if close else ""
+
+
+def read_signature(function: Callable[..., Any]) -> tuple[tuple[str, ...], tuple[Setting, ...]]:
+    """Inputs (parameters before `*`) and settings (keyword-only ones) of a part's function."""
+    hints = typing.get_type_hints(function)
+    inputs, settings = [], []
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise PartError(f"{parameter} in its signature: inputs and settings must be named one by one")
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            if name not in hints:
+                raise PartError(f"setting {name!r} has no annotation: write, say, `{name}: float = 0.1`")
+            settings.append(Setting(name, hints[name], parameter.default))
+        elif parameter.default is not parameter.empty:
+            raise PartError(f"input {name!r} has a default: put `*` before it, if it is a setting")
+        else:
+            inputs.append(name)
+    return tuple(inputs), tuple(settings)
+
+
+def check_settings(
+    what: str, known: tuple[Setting, ...], given: Mapping[str, Any], *, partial: bool = False
+) -> dict[str, Any]:
+    """All settings with defaults written out. `what` names the part in errors; `partial` lets some be missing."""
+    by_name = {setting.name: setting for setting in known}
+    for name in given:
+        if name not in by_name:
+            takes = ", ".join(by_name) or "none"
+            raise PartError(f"{what} has no setting {name!r}. {nearest(name, by_name)}Settings: {takes}")
+    settings = {}
+    for name, setting in by_name.items():
+        if name in given:
+            settings[name] = fit(given[name], setting.type, f"{what}: {name}")
+        elif not setting.required:
+            settings[name] = setting.default
+        elif not partial:
+            raise PartError(f"{what} needs a value for {name!r} ({type_name(setting.type)})")
+    return settings
+
+
+def fit(value: Any, type_: Any, where: str) -> Any:
+    """`value` as `type_`: whole floats pass as int, ints as float, lists as tuples; anything else is an error."""
+    fitted, fits = _try(value, type_)
+    if not fits:
+        raise PartError(f"{where} must be {type_name(type_)}, not {value!r}")
+    return fitted
+
+
+def type_name(type_: Any) -> str:
+    """A type as a user would write it."""
+    origin, arguments = get_origin(type_), get_args(type_)
+    if origin in (Union, types.UnionType):
+        return " or ".join("none" if a is type(None) else type_name(a) for a in arguments)
+    if origin is Literal:
+        return "one of " + ", ".join(repr(a) for a in arguments)
+    if origin is tuple:
+        return f"a list of {type_name(arguments[0])}"
+    if origin is not None and issubclass(origin, Mapping):
+        return f"a table of {type_name(arguments[1])}"
+    return getattr(type_, "__name__", str(type_))
+
+
+def _try(value: Any, type_: Any) -> tuple[Any, bool]:
+    origin, arguments = get_origin(type_), get_args(type_)
+    if origin in (Union, types.UnionType):
+        # The value's own type first: `until = 1.0` is a share and `until = 1` a count.
+        own_first = sorted(arguments, key=lambda a: a is not type(value))
+        tries = [_try(value, a) for a in own_first]
+        return next((t for t in tries if t[1]), (value, False))
+    if origin is Literal:
+        return value, any(value == a and type(value) is type(a) for a in arguments)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            return value, False
+        items = [_try(item, arguments[0]) for item in value]
+        return tuple(item for item, _ in items), all(ok for _, ok in items)
+    if origin is not None and issubclass(origin, Mapping):
+        if not isinstance(value, Mapping):
+            return value, False
+        pairs = {key: _try(item, arguments[1]) for key, item in value.items()}
+        return {key: item for key, (item, _) in pairs.items()}, all(ok for _, ok in pairs.values())
+    return _try_plain(value, type_)
+
+
+def _try_plain(value: Any, type_: Any) -> tuple[Any, bool]:
+    if isinstance(value, bool) or type_ is bool:
+        return value, type_ is bool and isinstance(value, bool)
+    if type_ is float:
+        number = isinstance(value, int | float) and math.isfinite(value)
+        return (float(value), True) if number else (value, False)
+    if type_ is int:
+        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+        return (int(value), True) if whole else (value, False)
+    if type_ is type(None):
+        return value, value is None
+    return value, isinstance(value, type_)
