@@ -1,0 +1,26 @@
+"""Sparse training of any torch module: criteria, methods, and the sparsifier that carries them out."""
+
+from sparsity.event import Event, LayerChange, LayerDensity
+from sparsity.method import DENSE, DENSE_SMALL, DS, DS_RELEASED, RIGL, SET, STATIC, Method
+from sparsity.rewire import Rewired, rewire
+from sparsity.sparsifier import Sparsifier
+from sparsity.trained import Tracked, Trained
+
+__all__ = [
+    "DENSE",
+    "DENSE_SMALL",
+    "DS",
+    "DS_RELEASED",
+    "RIGL",
+    "SET",
+    "STATIC",
+    "Event",
+    "LayerChange",
+    "LayerDensity",
+    "Method",
+    "Rewired",
+    "Sparsifier",
+    "Tracked",
+    "Trained",
+    "rewire",
+]

@@ -1,0 +1,180 @@
+"""One event over the layers of a network: the cut or growth to the budget, and the swap.
+
+Layers come as lists of tensors shaped `(members, out, fan_in)`; every function is pure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from sparsity.rewire import Rewired, rewire
+
+Scope = Literal["layer", "network"]
+
+
+class Scored(NamedTuple):
+    """A layer with what decides its event: who leaves, who enters, and who wins a tie."""
+
+    mask: Tensor
+    drop_score: Tensor
+    grow_score: Tensor
+    tie: Tensor
+
+
+def swaps(nnz: Tensor, size: int, goal: Tensor, fraction: float, *, readmit: bool) -> Tensor:
+    """k = floor(f nnz + 1e-9) connections to swap, and no more than there are left to drop or places to grow in."""
+    wanted = torch.floor(fraction * nnz.double() + 1e-9).long()
+    droppable = torch.minimum(nnz, goal)
+    room = size - torch.maximum(nnz, goal)
+    limit = droppable if readmit else torch.minimum(droppable, room)
+    return torch.minimum(wanted, limit)
+
+
+def adapt(
+    layers: Sequence[Scored],
+    goals: Sequence[Tensor],
+    fraction: float,
+    *,
+    readmit: bool,
+    scope: Scope,
+    swap_scope: Scope,
+    spread: Callable[[Tensor, Tensor, Tensor], Tensor] | None,
+) -> list[Rewired]:
+    """Bring every layer to its goal (connections a member) and swap a fraction; exact counts.
+
+    With `spread` or a network-wide scope the goals hold in total and the layers share them anew.
+    """
+    before = [layer.mask for layer in layers]
+    if scope == "layer":
+        goals = list(goals)
+    else:
+        layers = _resize_network(layers, goals, readmit)
+        goals = [_nnz(layer.mask) for layer in layers]
+    if swap_scope == "layer":
+        done = _swap_layers(layers, goals, fraction, readmit, spread)
+    else:
+        done = _swap_network(layers, goals, fraction, readmit)
+    return [
+        Rewired(new.mask, old & ~new.mask, new.mask & ~old, new.readmitted)
+        for old, new in zip(before, done, strict=True)
+    ]
+
+
+def shared_goals(nnz: Sequence[Tensor], goals: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
+    """Goals with the same total, in proportion to the present connections: for layers that trade connections."""
+    total, now = sum(int(g.sum()) for g in goals), torch.cat([n.reshape(-1) for n in nnz])
+    if total == int(now.sum()):
+        return list(nnz)
+    room = torch.cat([torch.full_like(n.reshape(-1), size) for n, size in zip(nnz, sizes, strict=True)])
+    return _like(apportion(now.double(), total, room), nnz)
+
+
+def apportion(shares: Tensor, total: int, room: Tensor) -> Tensor:
+    """Whole numbers in proportion to `shares` that sum to `total`, none over its `room`; largest remainder.
+
+    What a full place cannot take goes to the others, in proportion again. All shares zero count as equal.
+    """
+    given = torch.zeros_like(room)
+    left = min(total, int(room.sum()))
+    while left > 0:
+        open_ = (room > given).double()
+        weight = shares.double() * open_
+        weight = weight if weight.sum() > 0 else open_
+        quota = left * weight / weight.sum()
+        whole = torch.minimum(quota.floor().long(), room - given)
+        if int(whole.sum()) == 0:
+            order = (quota * open_).argsort(descending=True, stable=True)
+            whole[order[:left]] = torch.minimum(torch.ones_like(room), room - given)[order[:left]]
+        given = given + whole
+        left -= int(whole.sum())
+    return given
+
+
+def _swap_layers(
+    layers: Sequence[Scored],
+    goals: Sequence[Tensor],
+    fraction: float,
+    readmit: bool,
+    spread: Callable[[Tensor, Tensor, Tensor], Tensor] | None,
+) -> list[Rewired]:
+    drops, grows = [], []
+    for layer, goal in zip(layers, goals, strict=True):
+        nnz = _nnz(layer.mask)
+        k = swaps(nnz, _size(layer.mask), goal, fraction, readmit=readmit)
+        drops.append((nnz - goal).clamp(min=0) + k)
+        grows.append((goal - nnz).clamp(min=0) + k)
+    if spread is not None:
+        grows = _spread(layers, drops, grows, readmit, spread)
+    return [
+        rewire(*layer[:3], drop, grow, tie=layer.tie, readmit=readmit)
+        for layer, drop, grow in zip(layers, drops, grows, strict=True)
+    ]
+
+
+def _spread(
+    layers: Sequence[Scored],
+    drops: Sequence[Tensor],
+    grows: Sequence[Tensor],
+    readmit: bool,
+    spread: Callable[[Tensor, Tensor, Tensor], Tensor],
+) -> list[Tensor]:
+    removed = torch.cat([drop.reshape(-1) for drop in drops])
+    nnz = torch.cat([_nnz(layer.mask).reshape(-1) for layer in layers])
+    sizes = torch.cat([torch.full_like(_nnz(layer.mask).reshape(-1), _size(layer.mask)) for layer in layers])
+    room = sizes - nnz + (removed if readmit else 0)
+    total = sum(int(grow.sum()) for grow in grows)
+    return _like(apportion(spread(removed, nnz, room), total, room), grows)
+
+
+def _resize_network(layers: Sequence[Scored], goals: Sequence[Tensor], readmit: bool) -> list[Scored]:
+    """The network-wide cut or growth to the sum of the goals. What it grew does not leave in the swap, and what it cut
+    returns only with `readmit`."""
+    joined, change = _join(layers), sum(int(g.sum()) for g in goals) - sum(int(x.mask.sum()) for x in layers)
+    drop, grow = torch.tensor([max(0, -change)]), torch.tensor([max(0, change)])
+    done = rewire(*joined[:3], drop.to(joined.mask.device), grow.to(joined.mask.device), tie=joined.tie)
+    resized = []
+    for layer, mask in zip(layers, _split(done.mask, layers), strict=True):
+        drop_score = torch.where(mask & ~layer.mask, torch.inf, layer.drop_score)
+        cut = layer.mask & ~mask
+        grow_score = layer.grow_score if readmit else torch.where(cut, -torch.inf, layer.grow_score)
+        resized.append(Scored(mask, drop_score, grow_score, layer.tie))
+    return resized
+
+
+def _swap_network(
+    layers: Sequence[Scored], goals: Sequence[Tensor], fraction: float, readmit: bool
+) -> list[Rewired]:
+    """The swap over all layers at once, cut and growth to the goals' total included."""
+    joined = _join(layers)
+    nnz, goal = _nnz(joined.mask), torch.stack([g.sum() for g in goals]).sum().reshape(1)
+    k = swaps(nnz, _size(joined.mask), goal, fraction, readmit=readmit)
+    drop, grow = (nnz - goal).clamp(min=0) + k, (goal - nnz).clamp(min=0) + k
+    done = rewire(*joined[:3], drop, grow, tie=joined.tie, readmit=readmit)
+    return [Rewired(*pieces) for pieces in zip(*(_split(field, layers) for field in done), strict=True)]
+
+
+def _join(layers: Sequence[Scored]) -> Scored:
+    return Scored(*(torch.cat([t.reshape(1, 1, -1) for t in column], dim=-1) for column in zip(*layers, strict=True)))
+
+
+def _split(joined: Tensor, layers: Sequence[Scored]) -> list[Tensor]:
+    pieces = joined.reshape(-1).split([layer.mask.numel() for layer in layers])
+    return [piece.reshape(layer.mask.shape) for piece, layer in zip(pieces, layers, strict=True)]
+
+
+def _like(flat: Tensor, shapes: Sequence[Tensor]) -> list[Tensor]:
+    pieces = flat.split([t.numel() for t in shapes])
+    return [piece.reshape(t.shape) for piece, t in zip(pieces, shapes, strict=True)]
+
+
+def _nnz(mask: Tensor) -> Tensor:
+    return mask.sum((-2, -1))
+
+
+def _size(mask: Tensor) -> int:
+    return math.prod(mask.shape[-2:])

@@ -1,0 +1,82 @@
+"""Budgets: step -> the density of the network from this step on, as a staircase.
+
+`density` is what the allocation gives in the end. `step` 0 is the density at the start; steps count agent updates, and
+`total` is how many are planned. Windows are shares of the planned updates when floats, updates when ints.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from registry import hookimpl
+from sparsity.schedule import last_step
+
+
+def constant(density: float) -> float:
+    """d(t) = d: the number of connections never changes."""
+    return density
+
+
+def cubic(
+    step: int,
+    total: int | None,
+    density: float,
+    *,
+    start: float = 1.0,
+    begin: float | int = 0.2,
+    end: float | int = 0.8,
+    every: int = 1000,
+) -> float:
+    """d + (start - d) (1 - (t - begin) / (end - begin))^3, every so many steps: gradual pruning (Zhu & Gupta 2018, Eq. 1).
+
+    The window of 20 to 80 % is that of Graesser et al. 2022. The last stair is at `end` itself.
+    """
+    _check_start(start, every)
+    first, last = last_step(begin, total), last_step(end, total)
+    if first >= last:
+        raise ValueError(f"the window must end after it begins, not {begin:g} ... {end:g}")
+    if step >= last:
+        return density
+    stair = max(0, math.floor((step - first) / every)) * every
+    return density + (start - density) * (1 - stair / (last - first)) ** 3
+
+
+def at_once(step: int, total: int | None, density: float, *, start: float = 1.0, at: float | int = 0.2) -> float:
+    """`start` until step `at`, d from then on: one-shot pruning (LeCun et al. 1990)."""
+    _check_start(start, 1)
+    return density if step >= last_step(at, total) else start
+
+
+def final_cut(
+    step: int,
+    total: int | None,
+    density: float,
+    *,
+    fraction: float = 0.05,
+    after: float | int = 37 / 39,
+    every: int = 1000,
+    phase: int = 2,
+) -> float:
+    """d, and (1 - fraction) d from the first step over `after` with step mod every = phase: the released code of Sokar et al. 2022.
+
+    Its last adaptation drops without growing: 925,000 of 975,000 planned updates is 37/39.
+    """
+    if not 0 <= fraction < 1 or every < 1 or not 0 <= phase < every:
+        raise ValueError(f"final_cut: fraction in [0, 1) and 0 <= phase < every, not {fraction:g}, {phase}, {every}")
+    first = math.floor(last_step(after, total)) + 1 if total or isinstance(after, int) else math.inf
+    cut = first + (phase - first) % every if first != math.inf else math.inf
+    return density * (1 - fraction) if step >= cut else density
+
+
+def _check_start(start: float, every: int) -> None:
+    if not 0 < start <= 1:
+        raise ValueError(f"start is a density in (0, 1], not {start:g}")
+    if every < 1:
+        raise ValueError(f"every must be at least 1 update, not {every}")
+
+
+@hookimpl
+def register_budget(register: Callable[..., object]) -> None:
+    for budget in (constant, cubic, at_once, final_cut):
+        register(budget)

@@ -1,0 +1,61 @@
+"""What a sparse network costs: parameters and floating-point operations, weight by weight."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from torch import nn
+
+from registry import Registry
+from sparsity.allocation import counts
+from sparsity.event import LayerDensity
+from sparsity.method import Method
+from sparsity.weights import candidate_weights, member_shapes
+
+
+class Size(NamedTuple):
+    """Numbers of a learner's network. Weights are the entries of weight matrices; parameters count biases too."""
+
+    active_weights: int
+    weights: int
+    active_parameters: int
+    parameters: int
+
+    @property
+    def realised_density(self) -> float:
+        """Active share of all weights, the dense output layer included."""
+        return self.active_weights / self.weights
+
+
+def size(module: nn.Module, densities: Sequence[LayerDensity] = ()) -> Size:
+    """The size of a module of which some weights are sparse."""
+    weights = sum(weight.numel() for weight in candidate_weights(module).values())
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    absent = sum(layer.size - layer.active for layer in densities)
+    return Size(weights - absent, weights, parameters - absent, parameters)
+
+
+def training_flops(active_weights: Mapping[str, float], strides: Mapping[str, int], batch_size: int) -> float:
+    """6 B sum over learners of W / stride, an agent update: Evci et al. 2020, appendix, as Sokar et al. 2022 count it.
+
+    Forward and backward pass are three passes of one multiplication and one addition a weight; a learner that steps on
+    every second update counts half. Target networks, acting and the critic's pass in the actor's loss are left out, as
+    in the paper. W may be a mean over training.
+    """
+    return 6.0 * batch_size * sum(weights / strides[name] for name, weights in active_weights.items())
+
+
+def planned_size(module: nn.Module, method: Method, registry: Registry) -> Size:
+    """The size that a module will have in the end under a method, without touching it. Drawn counts are expected ones."""
+    shapes = member_shapes(module)
+    chosen = registry.bind("eligible", method.eligible)(shapes=shapes)
+    eligible = {name: shapes[name] for name in chosen}
+    kept = counts(eligible, registry.bind("allocation", method.allocation)(shapes=eligible))
+    copies = {name: weight.numel() // math.prod(shapes[name]) for name, weight in candidate_weights(module).items()}
+    layers = [
+        LayerDensity(name, shape, copies[name] * kept[name], copies[name] * math.prod(shape))
+        for name, shape in eligible.items()
+    ]
+    return size(module, layers)

@@ -1,0 +1,98 @@
+"""Masked execution: dense arithmetic on any device, in which an absent connection is exactly zero after every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from sparsity.weights import as_matrices
+
+SECOND_MOMENTS = ("exp_avg_sq", "max_exp_avg_sq", "square_avg", "acc_delta", "sum", "exp_inf")
+"""Names under which torch's optimisers keep running squares of the gradient."""
+
+
+class MaskedWeight:
+    """One weight of a learner with its mask, its gradient, its moments and its slow copy.
+
+    All tensors go in and out as views `(members, out, fan_in)`; `shape` is that of one member.
+    """
+
+    def __init__(
+        self, name: str, parameter: nn.Parameter, shape: tuple[int, ...], target: nn.Parameter | None
+    ) -> None:
+        self.name, self.parameter, self.shape, self._target = name, parameter, shape, target
+        self.mask = torch.ones_like(self.value, dtype=torch.bool)
+        self._absent = ~self.mask
+
+    @property
+    def value(self) -> Tensor:
+        return as_matrices(self.parameter.detach(), self.shape)
+
+    @property
+    def target(self) -> Tensor | None:
+        return None if self._target is None else as_matrices(self._target.detach(), self.shape)
+
+    @property
+    def grad(self) -> Tensor | None:
+        grad = self.parameter.grad
+        return None if grad is None else as_matrices(grad.contiguous(), self.shape)
+
+    @property
+    def nnz(self) -> Tensor:
+        """Active connections of each member, shape `(members,)`."""
+        return self.mask.sum((-2, -1))
+
+    @property
+    def size(self) -> int:
+        """Connections of a member, absent ones included."""
+        return self.mask.shape[-2] * self.mask.shape[-1]
+
+    def set_mask(self, mask: Tensor) -> None:
+        """Take a new topology and clear what is absent in it."""
+        self.mask, self._absent = mask, ~mask
+        self.clear()
+
+    def clear(self) -> None:
+        """Absent weights become exactly zero. Filled, not multiplied: 0 * inf would leave a NaN."""
+        self.value.masked_fill_(self._absent, 0.0)
+
+    def clear_gradient(self) -> None:
+        """Absent gradients become exactly zero, for an optimiser that is to see masked gradients."""
+        grad = self.parameter.grad
+        if grad is not None:
+            grad.masked_fill_(self._absent.view(grad.shape), 0.0)
+
+    def keep_in_target(self, rule: Callable[..., Tensor]) -> None:
+        """Cut the slow copy back to what the target rule lets it keep."""
+        target = self.target
+        if target is None:
+            return
+        keep = rule(target=target, online=self.value, mask=self.mask)
+        if keep is not self.mask and (keep.shape != target.shape or keep.dtype != torch.bool):
+            raise ValueError(
+                f"a target rule must give a bool mask shaped {tuple(target.shape)}, "
+                f"not {keep.dtype} {tuple(keep.shape)} (layer {self.name})"
+            )
+        target.masked_fill_(self._absent if keep is self.mask else ~keep, 0.0)
+
+    def tend_moments(self, optimizer: Optimizer, rule: Callable[..., Tensor], grown: Tensor) -> None:
+        """Apply the moments rule to every moment that the optimiser keeps of this weight."""
+        for key, moment in self._moments(optimizer):
+            view = as_matrices(moment, self.shape)
+            view.copy_(rule(moment=view, mask=self.mask, grown=grown, second=key in SECOND_MOMENTS))
+
+    def _moments(self, optimizer: Optimizer) -> Iterator[tuple[str, Tensor]]:
+        """The tensors of the optimiser's state that are shaped like the weight, found by shape and not by name."""
+        for key, value in optimizer.state.get(self.parameter, {}).items():
+            if not isinstance(value, Tensor) or value.dim() == 0:
+                continue
+            if value.shape != self.parameter.shape:
+                raise ValueError(
+                    f"{type(optimizer).__name__} keeps {key!r} of shape {tuple(value.shape)} for a weight of shape "
+                    f"{tuple(self.parameter.shape)} (layer {self.name}): it cannot be kept sparse. Use an optimiser "
+                    "whose state has the weight's shape, such as Adam, AdamW, SGD or RMSprop"
+                )
+            yield key, value

@@ -1,0 +1,147 @@
+"""A method is a row of chosen parts, its fields the four phases of Sokar et al. 2022; published methods stand side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from registry import Part, PartError, Registry, hookimpl, part
+
+
+@dataclass(frozen=True)
+class Method:
+    """Which connections there are, when they change, how, and what slow copies and optimisers make of it.
+
+    A variation is one `dataclasses.replace(SET, grow=part("gradient"))`.
+    """
+
+    eligible: Part = part("hidden")
+    """Which weights may be sparse."""
+    allocation: Part = part("erk", density=0.5)
+    """The density of each of them."""
+    initial: Part = part("random")
+    """The first topology: a grow criterion on the empty mask, or a mask drawn at once."""
+    prune: Part = part("magnitude")
+    grow: Part = part("random")
+    born: Part = part("zero")
+    """The value of a connection that was absent."""
+    spread: Part = part("in_place")
+    """How growth is spread over layers."""
+    schedule: Part = part("never")
+    budget: Part = part("constant")
+    target: Part = part("follow")
+    moments: Part = part("mask")
+    traces: tuple[Part, ...] = ()
+    """Settings of the traces that criteria ask for, where they differ from the defaults."""
+    readmit: bool = False
+    """May a connection that was dropped in an event grow back in it? It then keeps its value and moments."""
+    scope: Literal["layer", "network"] = "layer"
+    """Where a cut to the budget chooses: within each layer, or over the whole network at once."""
+    swap_scope: Literal["layer", "network"] = "layer"
+    """Where the swap chooses."""
+    optimizer_sees: Literal["masked", "dense"] = "masked"
+    """With `dense`, absent connections gather moments, as in the released code of Sokar et al. 2022."""
+    event: Literal["after_step", "instead_of_step"] = "after_step"
+    """RigL's update replaces the gradient step of the whole learner."""
+    clock: Literal["agent", "optimizer"] = "agent"
+    """What the schedule counts: agent updates, or this learner's own optimiser steps (RLx2)."""
+    network: Literal["given", "shrunk"] = "given"
+    """`shrunk`: no mask; the layers are made so narrow that the dense network has as many parameters as the sparse one."""
+
+    @property
+    def sparse(self) -> bool:
+        """Whether any weight is ever absent."""
+        return self.eligible.name != "none" and self.network == "given"
+
+    def parts(self) -> dict[str, Part]:
+        """The chosen parts by field, which is also their kind. Traces are not among them."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if isinstance(getattr(self, f.name), Part)}
+
+    def resolved(self, registry: Registry) -> Method:
+        """The same method with the defaults of all parts written out; PartError for what does not fit."""
+        chosen = {kind: registry.resolve(kind, choice) for kind, choice in self.parts().items()}
+        traces = tuple(registry.resolve("trace", choice) for choice in self.traces)
+        method = Method(**{f.name: chosen.get(f.name, getattr(self, f.name)) for f in fields(self)} | {"traces": traces})
+        method.check(registry)
+        return method
+
+    def check(self, registry: Registry) -> None:
+        """Raise PartError for choices that contradict each other."""
+        for f in fields(self):
+            allowed = _CHOICES.get(f.name)
+            if allowed and getattr(self, f.name) not in allowed:
+                raise PartError(f"{f.name} must be one of {', '.join(allowed)}, not {getattr(self, f.name)!r}")
+        born = registry.entry("born", self.born.name)
+        if "stepped" in born.inputs and self.optimizer_sees != "dense":
+            raise PartError(
+                f"born = {born.name!r} takes the value of the optimiser's dense step, but the optimiser sees masked "
+                "gradients: set optimizer_sees = 'dense', or another born"
+            )
+        if "stepped" in born.inputs and self.event == "instead_of_step":
+            raise PartError(f"born = {born.name!r} needs a step, and event = 'instead_of_step' skips it")
+        if self.prune.name in _SIGNED and "network" in (self.scope, self.swap_scope):
+            raise PartError(
+                f"prune = {self.prune.name!r} ranks within a layer's signs: ranks of different layers cannot be compared, "
+                "so scope and swap_scope must be 'layer'"
+            )
+
+
+_CHOICES = {
+    "scope": ("layer", "network"),
+    "swap_scope": ("layer", "network"),
+    "optimizer_sees": ("masked", "dense"),
+    "event": ("after_step", "instead_of_step"),
+    "clock": ("agent", "optimizer"),
+    "network": ("given", "shrunk"),
+}
+_SIGNED = ("half_per_sign", "share_per_sign")
+
+DENSE = Method(eligible=part("none"), allocation=part("uniform", density=1.0))
+
+DENSE_SMALL = Method(network="shrunk")
+
+STATIC = Method()
+
+SET = Method(schedule=part("periodic", fraction=0.3, every=1000), readmit=True)
+
+RIGL = Method(
+    eligible=part("all"),
+    grow=part("gradient"),
+    schedule=part("cosine", fraction=0.3, every=100, until=0.75),
+    moments=part("reset_grown"),
+    readmit=True,
+    event="instead_of_step",
+)
+
+DS = Method(
+    allocation=part("lambdas", first=7.0, rest=64.0),
+    initial=part("bernoulli"),
+    prune=part("half_per_sign"),
+    schedule=part("periodic", fraction=0.05, every=1000),
+    target=part("keep_largest", count="mask"),
+)
+
+DS_RELEASED = Method(
+    allocation=part("lambdas", first=7.0, rest=64.0),
+    initial=part("bernoulli"),
+    prune=part("share_per_sign"),
+    born=part("as_stepped"),
+    schedule=part("periodic", fraction=0.05, every=1000, phase=2, until=37 / 39),
+    budget=part("final_cut", fraction=0.05, after=37 / 39, every=1000, phase=2),
+    target=part("keep_largest", count="nonzero"),
+    moments=part("keep"),
+    readmit=True,
+    optimizer_sees="dense",
+)
+
+
+@hookimpl
+def register_method(register: Callable[..., object]) -> None:
+    register(DENSE, name="dense", about="No mask: the dense agent.")
+    register(DENSE_SMALL, name="dense_small", about="A narrower dense agent with as many parameters: RLx2's Tiny.")
+    register(STATIC, name="static", about="A random topology that never changes: the control of dynamic training.")
+    register(SET, name="set", about="Smallest out, random in: SET (Mocanu et al. 2018).")
+    register(RIGL, name="rigl", about="Smallest out, largest gradient in: RigL (Evci et al. 2020).")
+    register(DS, name="ds", about="DS-TD3 as its text states it (Sokar et al. 2022, Alg. 2 and 3).")
+    register(DS_RELEASED, name="ds_released", about="DS-TD3 as its released code does it (Sokar et al. 2022).")

@@ -1,0 +1,94 @@
+"""Schedules: step -> the fraction of active connections to swap now; 0 means not now.
+
+`step` counts agent updates from 1 and `total` is how many are planned (None if nobody knows). `until` is a share of the
+planned updates when it is a float in (0, 1], a number of updates when it is an int.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from registry import hookimpl
+
+
+def never(step: int) -> float:
+    """0: the topology never changes. Static sparse training."""
+    return 0.0
+
+
+def periodic(
+    step: int,
+    total: int | None,
+    *,
+    fraction: float = 0.05,
+    every: int = 1000,
+    phase: int = 0,
+    until: float | int = 1.0,
+) -> float:
+    """The same fraction at every step with step mod every = phase (Sokar et al. 2022: 0.05, every 1000)."""
+    return fraction if _due(step, total, fraction, every, phase, until) else 0.0
+
+
+def cosine(
+    step: int,
+    total: int | None,
+    *,
+    fraction: float = 0.3,
+    every: int = 100,
+    phase: int = 0,
+    until: float | int = 0.75,
+) -> float:
+    """fraction / 2 (1 + cos(pi step / T)), T = until: RigL (Evci et al. 2020, section 3). Zero from T on."""
+    if not _due(step, total, fraction, every, phase, until):
+        return 0.0
+    return fraction / 2 * (1 + math.cos(math.pi * step / last_step(until, total)))
+
+
+def linear(
+    step: int,
+    total: int | None,
+    *,
+    fraction: float = 0.3,
+    every: int = 100,
+    phase: int = 0,
+    until: float | int = 0.75,
+) -> float:
+    """fraction (1 - step / T), T = until: falls to zero in a straight line (Evci et al. 2020, appendix)."""
+    if not _due(step, total, fraction, every, phase, until):
+        return 0.0
+    return fraction * (1 - step / last_step(until, total))
+
+
+def last_step(until: float | int, total: int | None) -> float:
+    """`until` in updates. A share needs to know how many updates are planned."""
+    if isinstance(until, int):
+        if until < 1:
+            raise ValueError(f"until must be at least 1 update, or a share in (0, 1], not {until}")
+        return until
+    if not 0 < until <= 1:
+        raise ValueError(f"until as a share must lie in (0, 1], not {until:g}; a number of updates is an int")
+    if until == 1 and total is None:
+        return math.inf
+    if total is None:
+        raise ValueError(f"until = {until:g} is a share of the planned updates: say how many (total=...)")
+    # Shares such as 37/39 must land on the step that they came from.
+    return round(until * total, 6)
+
+
+def _due(
+    step: int, total: int | None, fraction: float, every: int, phase: int, until: float | int
+) -> bool:
+    if not 0 <= fraction <= 1:
+        raise ValueError(f"fraction of connections to swap must lie in [0, 1], not {fraction:g}")
+    if every < 1:
+        raise ValueError(f"every must be at least 1 update, not {every}")
+    if not 0 <= phase < every:
+        raise ValueError(f"phase must lie in 0 ... every - 1 = {every - 1}, not {phase}")
+    return step >= 1 and step % every == phase and step <= last_step(until, total)
+
+
+@hookimpl
+def register_schedule(register: Callable[..., object]) -> None:
+    for schedule in (never, periodic, cosine, linear):
+        register(schedule)

@@ -1,0 +1,419 @@
+"""Topology kept through optimiser and target: the only stateful file of the package.
+
+A sparsifier hangs on the step hooks of a learner's optimiser and on the update hook of its target. Agents know nothing
+of it.
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import torch
+from numpy.random import SeedSequence
+from torch import Tensor
+from torch.optim import Optimizer
+
+from registry import Bound, Registry, default_registry, part
+from sparsity.adapt import Scored, adapt, shared_goals
+from sparsity.allocation import counts
+from sparsity.event import Event, LayerChange, LayerDensity
+from sparsity.execution import MaskedWeight
+from sparsity.method import Method
+from sparsity.rewire import Rewired, rewire
+from sparsity.score import check_scores, score
+from sparsity.target import follow
+from sparsity.trained import Handle, Trained
+from sparsity.weights import candidate_weights, member_shapes
+
+Execution = Literal["auto", "masked"]
+
+_attached: weakref.WeakSet[Sparsifier] = weakref.WeakSet()
+
+
+class Sparsifier:
+    """Keeps a learner sparse by a method, from now on.
+
+    `seed` decides the topology, `total` is the number of planned agent updates (schedules whose windows are shares need
+    it), and `on_event` hears of every change of topology. Raises ValueError for choices that cannot be carried out,
+    before anything is changed.
+    """
+
+    def __init__(
+        self,
+        learner: Trained,
+        method: Method,
+        *,
+        seed: SeedSequence,
+        total: int | None = None,
+        execution: Execution = "auto",
+        on_event: Callable[[Event], None] | None = None,
+        registry: Registry | None = None,
+    ) -> None:
+        if execution not in ("auto", "masked"):
+            raise ValueError(f"execution must be 'auto' or 'masked', not {execution!r}")
+        registry = registry or default_registry()
+        self.method = method.resolved(registry)
+        self._part = {kind: registry.bind(kind, choice) for kind, choice in self.method.parts().items()}
+        self._learner, self._optimizer, self._on_event = learner, learner.optimizer, on_event
+        self._total = total // learner.stride if total and self.method.clock == "optimizer" else total
+        self._weights = self._find_weights()
+        self._trace = self._find_traces(registry)
+        self._traced: dict[str, dict[str, Tensor]] = {
+            trace: {w.name: torch.zeros_like(w.value) for w in self._weights} for trace in self._trace
+        }
+        self._generator = self._seeded(seed)
+        self.steps = 0
+        """Optimiser steps so far, those that an event replaced included."""
+        self._layer_density, self._density, self._final = self._allocate()
+        self._budget = self._budget_at(0)
+        self._fraction, self._goals, self._event_now = 0.0, self._goals_at(self._budget), False
+        self._dense: dict[str, Tensor | None] = {}
+        self._plan(1)  # Settings that no schedule or budget can serve are refused here, not in the first update.
+        self._start()
+        self._handles = self._hang_on() if self._weights else []
+
+    # What it tells.
+
+    @property
+    def masks(self) -> dict[str, Tensor]:
+        """Mask of every sparse weight, shaped like the weight, True where active."""
+        return {w.name: w.mask.view(w.parameter.shape).clone() for w in self._weights}
+
+    def densities(self) -> tuple[LayerDensity, ...]:
+        """What is active in every sparse weight, all members together."""
+        return tuple(
+            LayerDensity(w.name, tuple(w.parameter.shape), int(w.nnz.sum()), w.mask.numel()) for w in self._weights
+        )
+
+    def target_densities(self) -> tuple[LayerDensity, ...]:
+        """Non-zero weights of the slow copy; empty where there is none."""
+        return tuple(
+            LayerDensity(w.name, tuple(w.parameter.shape), int(w.target.count_nonzero()), w.mask.numel())
+            for w in self._weights
+            if w.target is not None
+        )
+
+    # Where it hangs, and what outlives it.
+
+    def detach(self) -> None:
+        """Take the hooks off. Weights stay as they are; nothing keeps them sparse from now on."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        _attached.discard(self)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that this object remembers: steps, masks, budgets, traces, and the state of its generator."""
+        return {
+            "steps": self.steps,
+            "budget": self._budget,
+            "masks": self.masks,
+            "final": {name: count.clone() for name, count in self._final.items()},
+            "traces": {t: {n: v.clone() for n, v in kept.items()} for t, kept in self._traced.items()},
+            "generator": self._generator.get_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state. Weights, moments and targets are the learner's own: load them before this call."""
+        self._check_state(state)
+        self.steps, self._budget = int(state["steps"]), float(state["budget"])
+        for weight in self._weights:
+            mask = state["masks"][weight.name].to(weight.mask.device)
+            weight.set_mask(mask.view(weight.mask.shape).clone())
+        self._final = {name: count.clone().to(self._device) for name, count in state["final"].items()}
+        self._goals = self._goals_at(self._budget)
+        self._traced = {t: {n: v.clone() for n, v in kept.items()} for t, kept in state["traces"].items()}
+        self._generator.set_state(state["generator"])
+
+    def _check_state(self, state: Mapping[str, Any]) -> None:
+        mine = {w.name: tuple(w.parameter.shape) for w in self._weights}
+        theirs = {name: tuple(mask.shape) for name, mask in state["masks"].items()}
+        if mine != theirs:
+            raise ValueError(f"this state is of another network: its masks are {theirs}, the learner's {mine}")
+        for name, mask in state["masks"].items():
+            if mask.dtype != torch.bool:
+                raise ValueError(f"mask of {name} must be bool, not {mask.dtype}")
+        if set(state["traces"]) != set(self._trace):
+            raise ValueError(f"this state has traces {sorted(state['traces'])}, the method {sorted(self._trace)}")
+
+    # How it starts: phase 1 of the paper.
+
+    def _find_weights(self) -> list[MaskedWeight]:
+        learner = self._learner
+        if self.method.network == "shrunk":
+            raise ValueError(
+                "a shrunk network is built narrow, not masked: build the agent with fewer units, or choose a method "
+                "with network = 'given'"
+            )
+        shapes, parameters = member_shapes(learner.module), candidate_weights(learner.module)
+        targets = candidate_weights(learner.target.module) if learner.target is not None else {}
+        trained = {id(p) for group in learner.optimizer.param_groups for p in group["params"]}
+        taken = {id(w.parameter) for other in _attached for w in other._weights}
+        weights = []
+        for name in self._part["eligible"](shapes=shapes):
+            if name not in parameters:
+                raise ValueError(f"{self.method.eligible} chose {name!r}; {learner.name} has {', '.join(parameters)}")
+            if id(parameters[name]) not in trained:
+                raise ValueError(f"the optimiser of {learner.name} does not train {name}: it cannot be kept sparse")
+            if id(parameters[name]) in taken:
+                raise ValueError(f"{name} of {learner.name} is kept sparse already: detach the other sparsifier first")
+            if targets and targets[name].shape != parameters[name].shape:
+                raise ValueError(f"target of {learner.name}: {name} is shaped unlike the online one")
+            weights.append(MaskedWeight(name, parameters[name], shapes[name], targets.get(name)))
+        return weights
+
+    def _find_traces(self, registry: Registry) -> dict[str, Bound]:
+        chosen = {choice.name: choice for choice in self.method.traces}
+        asked = {name for kind in ("prune", "grow", "born") for name in self._part[kind].entry.inputs}
+        asked &= set(registry.names("trace"))
+        return {name: registry.bind("trace", chosen.get(name, part(name))) for name in sorted(asked)}
+
+    @property
+    def _device(self) -> torch.device:
+        return self._weights[0].value.device if self._weights else torch.device("cpu")
+
+    def _seeded(self, seed: SeedSequence) -> torch.Generator:
+        generator = torch.Generator(device=self._device)
+        generator.manual_seed(int(seed.generate_state(1, dtype="uint64")[0] >> 1))
+        return generator
+
+    def _noise(self, weight: MaskedWeight) -> Tensor:
+        """Fresh uniform noise in [0, 1), for one call of one part or one tie-break."""
+        value = weight.value
+        return torch.rand(value.shape, generator=self._generator, device=value.device, dtype=value.dtype)
+
+    def _allocate(self) -> tuple[dict[str, float], float, dict[str, Tensor]]:
+        """In the end: density of every weight, of all together, and connections a member."""
+        if not self._weights:
+            return {}, 1.0, {}
+        shapes = {w.name: w.shape for w in self._weights}
+        densities = self._part["allocation"](shapes=shapes)
+        if set(densities) != set(shapes):
+            raise ValueError(f"{self.method.allocation} must give a density for each of {', '.join(shapes)}")
+        kept = math.fsum(densities[w.name] * w.mask.numel() for w in self._weights)
+        exact = counts(shapes, densities)
+        final = {w.name: w.nnz.new_full(w.nnz.shape, exact[w.name]) for w in self._weights}
+        return densities, kept / sum(w.mask.numel() for w in self._weights), final
+
+    def _start(self) -> None:
+        """The first topology, of the online network and of its slow copy."""
+        for weight, goal in zip(self._weights, self._goals, strict=True):
+            mask = self._first_mask(weight, goal)
+            weight.set_mask(mask)
+            weight.keep_in_target(follow_online)
+            weight.tend_moments(self._optimizer, self._part["moments"], torch.zeros_like(mask))
+        if self._budget == self._density:  # A drawn number of connections is the budget from now on.
+            self._final = {w.name: w.nnz for w in self._weights}
+
+    def _first_mask(self, weight: MaskedWeight, goal: Tensor) -> Tensor:
+        """A bool tensor is the mask itself; of scores, the highest enter, as many as the allocation says."""
+        empty = torch.zeros_like(weight.mask)
+        inputs = {"weight": weight.value.clone(), "noise": self._noise(weight), "mask": empty}
+        first = score(self._part["initial"], density=self._layer_density_at(weight.name, self._budget), **inputs)
+        what = f"initial {self.method.initial.name!r} (layer {weight.name})"
+        if first.dtype != torch.bool:
+            check_scores(what, first, empty, ~empty)
+            return rewire(empty, first, first, torch.zeros_like(goal), goal, tie=self._noise(weight)).mask
+        if first.shape != empty.shape or not bool(first.flatten(1).any(dim=1).all()):
+            raise ValueError(f"{what} must give a mask shaped {tuple(empty.shape)} with at least one connection")
+        return first
+
+    # When: phase 2.
+
+    def _hang_on(self) -> list[Handle]:
+        handles: list[Handle] = [
+            self._optimizer.register_step_pre_hook(self._before_step),
+            self._optimizer.register_step_post_hook(self._after_step),
+        ]
+        if self._learner.target is not None:
+            handles.append(self._learner.target.after_update(self._after_target_update))
+        _attached.add(self)
+        return handles
+
+    def _clock(self, optimiser_step: int) -> range:
+        """The steps on the method's clock that this optimiser step stands for."""
+        stride = self._learner.stride if self.method.clock == "agent" else 1
+        return range((optimiser_step - 1) * stride + 1, optimiser_step * stride + 1)
+
+    def _plan(self, optimiser_step: int) -> tuple[float, float]:
+        """Over the steps that passed, the largest fraction and the last budget."""
+        steps, schedule = self._clock(optimiser_step), self._part["schedule"]
+        fraction = max(schedule(step=step, total=self._total) for step in steps)
+        if not 0 <= fraction <= 1:
+            raise ValueError(f"{self.method.schedule} gave {fraction!r}: a fraction lies in [0, 1]")
+        return fraction, self._budget_at(steps[-1])
+
+    def _budget_at(self, step: int) -> float:
+        density: float = self._part["budget"](step=step, total=self._total, density=self._density)
+        if not 0 < density <= 1:
+            raise ValueError(f"{self.method.budget} gave {density!r}: a density lies in (0, 1]")
+        return density
+
+    def _goals_at(self, density: float) -> list[Tensor]:
+        """Connections a member of every weight when the network's budget stands at `density`.
+
+        Above the final density a layer lies on the line between its final count and full, so that it only falls while the
+        budget falls; below it all layers lose the same share.
+        """
+        final = [(self._final[w.name], w.size) for w in self._weights]
+        if density >= self._density:
+            open_ = (density - self._density) / (1 - self._density) if self._density < 1 else 0.0
+            return [n + torch.floor(open_ * (size - n).double() + 1e-9).long() for n, size in final]
+        cut = 1 - density / self._density
+        return [n - torch.floor(cut * n.double() + 1e-9).long() for n, _ in final]
+
+    def _layer_density_at(self, name: str, density: float) -> float:
+        final = self._layer_density[name]
+        if density >= self._density:
+            return 1 - (1 - density) / (1 - self._density) * (1 - final) if self._density < 1 else 1.0
+        return final * density / self._density
+
+    def _is_event(self, fraction: float, density: float) -> bool:
+        """Whether something is to be swapped, or the budget's count differs from what is active."""
+        if density != self._budget:
+            self._goals, self._budget = self._goals_at(density), density
+            goals = self._shared(self._goals)
+            return fraction > 0 or any(bool((g != w.nnz).any()) for g, w in zip(goals, self._weights, strict=True))
+        return fraction > 0
+
+    def _shared(self, goals: list[Tensor]) -> list[Tensor]:
+        """Where layers trade connections, the budget holds in total only."""
+        if self.method.spread.name == "in_place" and self.method.swap_scope == "layer" and self.method.scope == "layer":
+            return goals
+        return shared_goals([w.nnz for w in self._weights], goals, [w.size for w in self._weights])
+
+    # The hooks: phases 3 and 4.
+
+    def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        """With the dense gradient at hand: traces, the criteria's copy of it, and what the optimiser is to see."""
+        self.steps += 1
+        self._fraction, density = self._plan(self.steps)
+        self._event_now = self._is_event(self._fraction, density)
+        self._update_traces()
+        if self._event_now and any(self._part[kind].asks("grad") for kind in ("prune", "grow", "born")):
+            self._dense = {w.name: None if w.grad is None else w.grad.clone() for w in self._weights}
+        if self._event_now and self.method.event == "instead_of_step":
+            for parameter in self._learner.module.parameters():
+                parameter.grad = None
+        elif self.method.optimizer_sees == "masked":
+            for weight in self._weights:
+                weight.clear_gradient()
+
+    def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        """Absent weights are zero again, and if this step has an event the topology changes."""
+        if self._event_now:
+            self._adapt()
+            return
+        for weight in self._weights:
+            weight.clear()
+        # Under masked gradients a moment that is zero where absent stays so between events.
+        if self.method.optimizer_sees == "dense" and self._part["moments"].asks("mask"):
+            for weight in self._weights:
+                weight.tend_moments(self._optimizer, self._part["moments"], torch.zeros_like(weight.mask))
+
+    def _after_target_update(self) -> None:
+        for weight in self._weights:
+            weight.keep_in_target(self._part["target"])
+
+    def _update_traces(self) -> None:
+        for name, trace in self._trace.items():
+            window = trace.entry.facts.get("window")
+            if window is not None and not self._event_within(window):
+                continue
+            for weight in self._weights:
+                kept = self._traced[name]
+                kept[weight.name] = score(
+                    trace, trace=kept[weight.name], weight=weight.value, mask=weight.mask, grad=self._grad(weight, trace)
+                )
+
+    def _event_within(self, window: int) -> bool:
+        plans = (self._plan(self.steps + ahead) for ahead in range(window))
+        return self._event_now or any(fraction > 0 or density != self._budget for fraction, density in plans)
+
+    def _grad(self, weight: MaskedWeight, asker: Bound) -> Tensor | None:
+        if asker.asks("grad") and weight.grad is None:
+            raise ValueError(
+                f"{asker.entry.kind.name} {asker.entry.name!r} asks for a gradient and {weight.name} has none: "
+                "no loss reached it before this step"
+            )
+        return weight.grad
+
+    # How: one event.
+
+    def _adapt(self) -> None:
+        stepped = [weight.value.clone() for weight in self._weights]
+        for weight in self._weights:
+            weight.clear()
+        scored = [self._scored(weight) for weight in self._weights]
+        done = adapt(
+            scored,
+            self._shared(self._goals),
+            self._fraction,
+            readmit=self.method.readmit,
+            scope=self.method.scope,
+            swap_scope=self.method.swap_scope,
+            spread=self._spread if self.method.spread.name != "in_place" else None,
+        )
+        changes = [
+            self._take(weight, change, value)
+            for weight, change, value in zip(self._weights, done, stepped, strict=True)
+        ]
+        self._dense = {}
+        self._forget_windows()
+        if self._on_event is not None:
+            self._on_event(Event(self._clock(self.steps)[-1], tuple(changes)))
+
+    def _scored(self, weight: MaskedWeight) -> Scored:
+        drop, grow = self._criterion("prune", weight), self._criterion("grow", weight)
+        check_scores(f"prune {self.method.prune.name!r} (layer {weight.name})", drop, weight.mask, weight.mask)
+        check_scores(f"grow {self.method.grow.name!r} (layer {weight.name})", grow, weight.mask, ~weight.mask)
+        return Scored(weight.mask, drop, grow, self._noise(weight))
+
+    def _criterion(self, kind: str, weight: MaskedWeight, **more: Tensor) -> Tensor:
+        criterion = self._part[kind]
+        if criterion.asks("grad") and self._dense.get(weight.name) is None:
+            self._grad(weight, criterion)  # It says what is missing.
+        traces = {name: kept[weight.name] for name, kept in self._traced.items()}
+        return score(
+            criterion,
+            weight=weight.value,
+            grad=self._dense.get(weight.name),
+            mask=weight.mask,
+            noise=self._noise(weight) if criterion.asks("noise") else None,
+            **traces,
+            **more,
+        )
+
+    def _spread(self, removed: Tensor, nnz: Tensor, room: Tensor) -> Tensor:
+        shares: Tensor = self._part["spread"](removed=removed, nnz=nnz, room=room)
+        return shares
+
+    def _take(self, weight: MaskedWeight, change: Rewired, stepped: Tensor) -> LayerChange:
+        """Put a change into effect: what left is zero, what grew is born, and moments are tended."""
+        zeros = int((weight.mask & (weight.value == 0)).sum())
+        born = self._criterion("born", weight, stepped=stepped)
+        weight.set_mask(change.mask)
+        weight.value.copy_(torch.where(change.grown, born, weight.value))
+        weight.tend_moments(self._optimizer, self._part["moments"], change.grown)
+        return LayerChange(
+            weight.name,
+            int(change.mask.sum()),
+            int(change.dropped.sum()),
+            int(change.grown.sum()),
+            int(change.readmitted.sum()),
+            zeros,
+        )
+
+    def _forget_windows(self) -> None:
+        for name, trace in self._trace.items():
+            if trace.entry.facts.get("window") is not None:
+                for kept in self._traced[name].values():
+                    kept.zero_()
+
+
+def follow_online(mask: Tensor, **_: Tensor) -> Tensor:
+    """At the start a slow copy takes the online mask, whatever its rule."""
+    return follow(mask)
