@@ -1,0 +1,111 @@
+"""Actors and critics: ReLU layers called `hidden`, an output layer called `head`."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+
+class PopulationLinear(nn.Module):
+    """y_c = x_c W_c^T + b_c for all copies c at once: weights (copies, out, in), biases (copies, out)."""
+
+    def __init__(
+        self,
+        copies: int,
+        in_features: int,
+        out_features: int,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        super().__init__()
+        self.copies = copies
+        self.in_features = in_features
+        self.weight = nn.Parameter(torch.empty(copies, out_features, in_features, dtype=dtype, device=device))
+        self.bias = nn.Parameter(torch.empty(copies, out_features, dtype=dtype, device=device))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(copies, batch, in) -> (copies, batch, out); fewer copies in x mean the first ones here."""
+        weight: Tensor = self.weight
+        bias: Tensor = self.bias
+        if len(x) < self.copies:  # not always, as the backward pass of a slice zeroes and copies a whole gradient
+            weight, bias = weight[: len(x)], bias[: len(x)]
+        # W x^T rather than x W^T: the gradient then has the weight's own layout, which saves a copy (5 % an update).
+        return torch.baddbmm(bias.unsqueeze(2), weight, x.transpose(1, 2)).transpose(1, 2)
+
+
+class Actor(nn.Module):
+    """pi(s) = tanh(head(hidden(s))): observations (batch, size) to actions in [-1, 1]."""
+
+    def __init__(
+        self,
+        observation_size: int,
+        action_size: int,
+        hidden: tuple[int, ...],
+        *,
+        generator: torch.Generator,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        super().__init__()
+        ins, outs = (observation_size, *hidden), (*hidden, action_size)
+        layers = [_linear(i, o, dtype, device) for i, o in zip(ins, outs, strict=True)]
+        self.hidden = nn.ModuleList(layers[:-1])
+        self.head = layers[-1]
+        fill(layers, generator)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        x = observation
+        for layer in self.hidden:
+            x = torch.relu(layer(x))
+        return torch.tanh(self.head(x))
+
+
+class Critics(nn.Module):
+    """Q_c(s, a), c = 1..copies: twin critics as one module, so that they cost one call a layer."""
+
+    def __init__(
+        self,
+        observation_size: int,
+        action_size: int,
+        hidden: tuple[int, ...],
+        *,
+        generator: torch.Generator,
+        copies: int = 2,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        super().__init__()
+        self.copies = copies
+        ins, outs = (observation_size + action_size, *hidden), (*hidden, 1)
+        layers = [PopulationLinear(copies, i, o, dtype=dtype, device=device) for i, o in zip(ins, outs, strict=True)]
+        self.hidden = nn.ModuleList(layers[:-1])
+        self.head = layers[-1]
+        fill(layers, generator)
+
+    def forward(self, observation: Tensor, action: Tensor, *, copies: int | None = None) -> Tensor:
+        """Values (copies, batch), of the first `copies` critics only if given: TD3's actor needs Q1 alone."""
+        x = torch.cat((observation, action), dim=-1).expand(copies or self.copies, -1, -1)
+        for layer in self.hidden:
+            x = torch.relu(layer(x))
+        value: Tensor = self.head(x)
+        return value.squeeze(-1)
+
+
+@torch.no_grad()
+def fill(layers: Iterable[nn.Linear | PopulationLinear], generator: torch.Generator) -> None:
+    """weight, bias ~ U(-1/sqrt(in), 1/sqrt(in)), layer by layer: torch's default for linear layers.
+
+    Drawn in float64 by a CPU generator whatever the network's own kind, so that a seed means the same
+    initial network on every device and, but for rounding, in every dtype.
+    """
+    for layer in layers:
+        bound = layer.in_features**-0.5
+        for parameter in (layer.weight, layer.bias):
+            drawn = torch.empty(parameter.shape, dtype=torch.float64)
+            parameter.copy_(drawn.uniform_(-bound, bound, generator=generator))
+
+
+def _linear(in_features: int, out_features: int, dtype: torch.dtype, device: torch.device | str) -> nn.Linear:
+    # By way of the meta device, as nn.Linear would fill itself from the global generator.
+    return nn.Linear(in_features, out_features, dtype=dtype, device="meta").to_empty(device=device)

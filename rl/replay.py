@@ -1,0 +1,129 @@
+"""Replay memory: the newest transitions, drawn uniformly. `terminated` and `truncated` are kept apart."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from registry import hookimpl
+from rl.agent import Batch
+from rl.settings import demand
+
+
+class Replay(Protocol):
+    """What training asks of a memory of transitions."""
+
+    def __len__(self) -> int: ...
+
+    def add(
+        self,
+        observation: NDArray[Any],
+        action: NDArray[Any],
+        reward: float,
+        terminated: bool,
+        truncated: bool,
+        next_observation: NDArray[Any],
+    ) -> None:
+        """Remember one transition."""
+
+    def sample(
+        self, batch_size: int, generator: np.random.Generator, *, device: torch.device, dtype: torch.dtype
+    ) -> Batch:
+        """`batch_size` transitions, drawn with `generator`."""
+
+
+class UniformReplay:
+    """A ring of packed float32 rows: observation | action | reward, terminated, truncated | next_observation.
+
+    Packed, a batch is one gather. The array is zeroed by the operating system, page by page as it fills: a
+    capacity of a million costs memory only for what was added.
+    """
+
+    def __init__(self, observation_size: int, action_size: int, capacity: int) -> None:
+        demand(observation_size >= 1, "observation_size of the replay", observation_size, "at least 1")
+        demand(action_size >= 1, "action_size of the replay", action_size, "at least 1")
+        demand(capacity >= 1, "capacity of the replay", capacity, "at least 1; the papers' is 1000000")
+        self.observation_size, self.action_size, self.capacity = observation_size, action_size, capacity
+        self.added = 0
+        """Transitions added so far; the older ones of them may be overwritten."""
+        self._reward = observation_size + action_size
+        self._next = self._reward + 3
+        self._rows = np.zeros((capacity, self._next + observation_size), dtype=np.float32)
+
+    def __len__(self) -> int:
+        return min(self.added, self.capacity)
+
+    def add(
+        self,
+        observation: NDArray[Any],
+        action: NDArray[Any],
+        reward: float,
+        terminated: bool,
+        truncated: bool,
+        next_observation: NDArray[Any],
+    ) -> None:
+        """Remember one transition, in place of the oldest if the memory is full."""
+        # NumPy would broadcast a wrong shape over the row without a word.
+        self._check("observation", observation, self.observation_size)
+        self._check("action", action, self.action_size)
+        self._check("next_observation", next_observation, self.observation_size)
+        row = self._rows[self.added % self.capacity]
+        row[: self.observation_size] = observation
+        row[self.observation_size : self._reward] = action
+        row[self._reward : self._next] = reward, terminated, truncated
+        row[self._next :] = next_observation
+        self.added += 1
+
+    def sample(
+        self, batch_size: int, generator: np.random.Generator, *, device: torch.device, dtype: torch.dtype
+    ) -> Batch:
+        """`batch_size` transitions, uniformly with replacement; a time limit's end is not `terminated`."""
+        if not self.added:
+            raise ValueError("the replay is empty, so nothing can be sampled: add a transition first")
+        rows = self._rows.take(generator.integers(len(self), size=batch_size), axis=0)
+        packed = torch.from_numpy(rows).to(device=device, dtype=dtype)
+        return Batch(
+            observation=packed[:, : self.observation_size],
+            action=packed[:, self.observation_size : self._reward],
+            reward=packed[:, self._reward],
+            next_observation=packed[:, self._next :],
+            terminated=packed[:, self._reward + 1],
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The filled rows (a view: copy to keep) and the number added, which places the ring's head."""
+        return {"rows": torch.from_numpy(self._rows[: len(self)]), "added": self.added}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` gave, from a replay of the same sizes and capacity."""
+        rows, added = state["rows"], int(state["added"])
+        expected = (min(added, self.capacity), self._rows.shape[1])
+        if tuple(rows.shape) != expected or rows.dtype != torch.float32:
+            raise ValueError(
+                f"replay state has rows {tuple(rows.shape)} of {rows.dtype}, not {expected} of torch.float32: "
+                "restore it into a replay of the same sizes and capacity"
+            )
+        self.added = added
+        self._rows[: len(self)] = rows.numpy()
+
+    @staticmethod
+    def _check(what: str, given: NDArray[Any], size: int) -> None:
+        if given.shape != (size,):
+            raise ValueError(f"{what} has shape {given.shape}; this replay keeps shape ({size},)")
+
+
+def bytes_needed(observation_size: int, action_size: int, capacity: int) -> int:
+    """4 (2 observation_size + action_size + 3) capacity: the memory of a full `UniformReplay`."""
+    return 4 * (2 * observation_size + action_size + 3) * capacity
+
+
+def uniform(observation_size: int, action_size: int, *, capacity: int = 1_000_000) -> UniformReplay:
+    """p(transition) = 1 / size over the newest `capacity` transitions (Lin 1992; Mnih et al. 2015)."""
+    return UniformReplay(observation_size, action_size, capacity)
+
+
+@hookimpl
+def register_replay(register: Callable[[Callable[..., object]], None]) -> None:
+    register(uniform)

@@ -1,0 +1,41 @@
+"""Environments made harder on purpose, by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from registry import hookimpl
+
+
+def noise_features(env: Any, seed: np.random.SeedSequence, *, share: float = 0.5) -> Any:
+    """d observations padded to ceil(d / (1 - share)) with fresh N(0, 1) features (ANF, Grooten et al. 2023).
+
+    The extremely noisy environment. `share` is the part of the observation that is noise, in [0, 1).
+    """
+    import gymnasium
+
+    if not 0 <= share < 1:
+        raise ValueError(f"noise_features: share must lie in [0, 1), not {share:g}")
+    space = env.observation_space
+    assert isinstance(space, gymnasium.spaces.Box)
+    extra = math.ceil(space.shape[0] / (1 - share)) - space.shape[0]
+    generator = np.random.default_rng(seed)
+    padded = gymnasium.spaces.Box(
+        np.concatenate([space.low, np.full(extra, -np.inf)]),
+        np.concatenate([space.high, np.full(extra, np.inf)]),
+        dtype=np.float64,
+    )
+
+    def pad(observation: np.ndarray) -> np.ndarray:
+        return np.concatenate([observation, generator.standard_normal(extra)])
+
+    return gymnasium.wrappers.TransformObservation(env, pad, padded)
+
+
+@hookimpl
+def register_wrapper(register: Callable[..., object]) -> None:
+    register(noise_features)
