@@ -6,8 +6,8 @@ parameters before `*` are inputs, fed by name from the kind's list; keyword-only
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import pluggy
 
@@ -61,13 +61,14 @@ KINDS = {
 }
 
 
-def _spec(kind: Kind) -> object:
+def _spec(kind: Kind) -> Callable[[object], None]:
     def hook(register: object) -> None: ...
 
     hook.__name__ = hook.__qualname__ = f"register_{kind.name}"
     hook.__doc__ = f"Register {kind.name} parts. Inputs: {', '.join(kind.inputs) or 'none'}. Gives {kind.gives}."
-    return _hookspec(hook)
+    specified: Callable[[object], None] = _hookspec(hook)
+    return specified
 
 
-hookspecs = SimpleNamespace(**{f"register_{kind.name}": _spec(kind) for kind in KINDS.values()})
-"""One hook specification a kind, in the form that pluggy reads."""
+Hooks = type("Hooks", (), {f"register_{kind.name}": staticmethod(_spec(kind)) for kind in KINDS.values()})
+"""One hook specification a kind, `register_<kind>(register)`, in the form that pluggy reads."""

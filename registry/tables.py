@@ -16,7 +16,7 @@ from typing import Any
 
 import pluggy
 
-from registry.hookspecs import KINDS, PROJECT, Kind, hookspecs
+from registry.hookspecs import KINDS, PROJECT, Hooks, Kind
 from registry.part import Part
 from registry.signature import PartError, Setting, check_settings, nearest, read_signature
 
@@ -118,7 +118,7 @@ class Registry:
         self.problems: list[str] = []
         self._claims: dict[tuple[str, str], list[Entry]] = {}
         self._manager = pluggy.PluginManager(PROJECT)
-        self._manager.add_hookspecs(hookspecs)
+        self._manager.add_hookspecs(Hooks)
         for name in plugins:
             self._admit(importlib.import_module(name), Origin(name, in_tree=True))
         if installed:
@@ -249,9 +249,7 @@ class Registry:
         except pluggy.PluginValidationError:
             known = [f"register_{kind}" for kind in KINDS]
             for hook in (name for name in dir(plugin) if name.startswith("register_") and name not in known):
-                raise PartError(
-                    f"unknown hook {hook!r}. {nearest(hook, known)}Known: {', '.join(known)}"
-                ) from None
+                raise PartError(f"unknown hook {hook!r}. {nearest(hook, known)}Known: {', '.join(known)}") from None
             raise
 
     def _check_inputs(self, entries: list[Entry]) -> None:
@@ -279,7 +277,7 @@ class _Register:
         for fact in facts:
             if fact not in kind.facts:
                 raise PartError(f"register for a {kind.name} takes no {fact!r}")
-        chosen = name or getattr(value, "__name__", "")
+        chosen = name or str(getattr(value, "__name__", ""))
         if not re.fullmatch(r"[a-z][a-z0-9_-]{0,60}", chosen):
             raise PartError(
                 f"{kind.name} {chosen or value!r}: a name is lower-case letters, digits, _ and -, a letter first"
@@ -333,5 +331,3 @@ def use_registry(registry: Registry | None) -> None:
     """Replace the process's registry; None forgets it, to be loaded anew."""
     global _default
     _default = registry
-
-

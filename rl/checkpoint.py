@@ -8,6 +8,7 @@ from safetensors.torch import load, save
 from torch import Tensor, no_grad
 
 from rl.agent import Agent
+from rl.files import write_atomically
 
 
 class WeightsRefused(ValueError):
@@ -43,27 +44,6 @@ def named_tensors(agent: Agent) -> dict[str, Tensor]:
     return {
         f"{prefix}/{name}": tensor for prefix, module in modules.items() for name, tensor in module.state_dict().items()
     }
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """A temporary name in the same folder, synced, then moved into place and the folder synced.
-
-    Whoever reads `path` finds the old content or the new, whenever the machine stops.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _check(path: str | os.PathLike[str], stored: dict[str, Tensor], live: dict[str, Tensor]) -> None:

@@ -146,9 +146,7 @@ def _resize_network(layers: Sequence[Scored], goals: Sequence[Tensor], readmit: 
     return resized
 
 
-def _swap_network(
-    layers: Sequence[Scored], goals: Sequence[Tensor], fraction: float, readmit: bool
-) -> list[Rewired]:
+def _swap_network(layers: Sequence[Scored], goals: Sequence[Tensor], fraction: float, readmit: bool) -> list[Rewired]:
     """The swap over all layers at once, cut and growth to the goals' total included."""
     joined = _join(layers)
     nnz, goal = _nnz(joined.mask), torch.stack([g.sum() for g in goals]).sum().reshape(1)
@@ -163,12 +161,12 @@ def _join(layers: Sequence[Scored]) -> Scored:
 
 
 def _split(joined: Tensor, layers: Sequence[Scored]) -> list[Tensor]:
-    pieces = joined.reshape(-1).split([layer.mask.numel() for layer in layers])
+    pieces = torch.split(joined.reshape(-1), [layer.mask.numel() for layer in layers])
     return [piece.reshape(layer.mask.shape) for piece, layer in zip(pieces, layers, strict=True)]
 
 
 def _like(flat: Tensor, shapes: Sequence[Tensor]) -> list[Tensor]:
-    pieces = flat.split([t.numel() for t in shapes])
+    pieces = torch.split(flat, [t.numel() for t in shapes])
     return [piece.reshape(t.shape) for piece, t in zip(pieces, shapes, strict=True)]
 
 

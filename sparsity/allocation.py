@@ -32,9 +32,7 @@ def erk(shapes: Shapes, *, density: float = 0.5, power: float = 1.0) -> Densitie
     return _budgeted(raw, shapes, density)
 
 
-def lambdas(
-    shapes: Shapes, *, first: float = 7.0, rest: float = 64.0, density: float | None = None
-) -> Densities:
+def lambdas(shapes: Shapes, *, first: float = 7.0, rest: float = 64.0, density: float | None = None) -> Densities:
     """p_l = lambda_l (out + in) / (out in), capped at 1: Sokar et al. 2022, Eq. 1.
 
     `first` is the lambda of the first layer and `rest` that of the others. With a density, one factor scales all
@@ -43,9 +41,7 @@ def lambdas(
     if first <= 0 or rest <= 0:
         raise ValueError(f"lambdas must be positive, not first = {first} and rest = {rest}")
     chosen = [first] + [rest] * (len(shapes) - 1)
-    raw = {
-        name: factor * sum(s) / math.prod(s) for factor, (name, s) in zip(chosen, shapes.items(), strict=True)
-    }
+    raw = {name: factor * sum(s) / math.prod(s) for factor, (name, s) in zip(chosen, shapes.items(), strict=True)}
     if density is not None:
         return _budgeted(raw, shapes, density)
     for name, p in raw.items():

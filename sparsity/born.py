@@ -1,4 +1,4 @@
-"""The value with which a connection that was absent enters. One that was dropped and regrown in one event keeps its own."""
+"""The value with which an absent connection enters. One dropped and regrown in the same event keeps its own."""
 
 from __future__ import annotations
 

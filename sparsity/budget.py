@@ -28,7 +28,7 @@ def cubic(
     end: float | int = 0.8,
     every: int = 1000,
 ) -> float:
-    """d + (start - d) (1 - (t - begin) / (end - begin))^3, every so many steps: gradual pruning (Zhu & Gupta 2018, Eq. 1).
+    """d + (start - d) (1 - (t - begin) / (end - begin))^3, in stairs: gradual pruning (Zhu & Gupta 2018, Eq. 1).
 
     The window of 20 to 80 % is that of Graesser et al. 2022. The last stair is at `end` itself.
     """
@@ -58,9 +58,10 @@ def final_cut(
     every: int = 1000,
     phase: int = 2,
 ) -> float:
-    """d, and (1 - fraction) d from the first step over `after` with step mod every = phase: the released code of Sokar et al. 2022.
+    """d, then (1 - fraction) d from the first step over `after` with step mod every = phase.
 
-    Its last adaptation drops without growing: 925,000 of 975,000 planned updates is 37/39.
+    The released code of Sokar et al. 2022: its last adaptation drops without growing, after 925,000 of 975,000
+    planned updates, which is 37/39.
     """
     if not 0 <= fraction < 1 or every < 1 or not 0 <= phase < every:
         raise ValueError(f"final_cut: fraction in [0, 1) and 0 <= phase < every, not {fraction:g}, {phase}, {every}")

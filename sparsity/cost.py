@@ -48,7 +48,7 @@ def training_flops(active_weights: Mapping[str, float], strides: Mapping[str, in
 
 
 def planned_size(module: nn.Module, method: Method, registry: Registry) -> Size:
-    """The size that a module will have in the end under a method, without touching it. Drawn counts are expected ones."""
+    """The size that a module will have in the end under a method, without touching it. Drawn counts are expected."""
     shapes = member_shapes(module)
     chosen = registry.bind("eligible", method.eligible)(shapes=shapes)
     eligible = {name: shapes[name] for name in chosen}

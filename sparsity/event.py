@@ -32,7 +32,7 @@ class LayerChange(NamedTuple):
 
 
 class Event(NamedTuple):
-    """One change of topology. `step` counts agent updates from 1, or optimiser steps where that is the method's clock."""
+    """One change of topology. `step` is on the method's clock: agent updates or optimiser steps, counted from 1."""
 
     step: int
     layers: tuple[LayerChange, ...]

@@ -32,7 +32,7 @@ def mixture(grad: Tensor, mask: Tensor, noise: Tensor, *, chance: float = 0.5) -
         raise ValueError(f"mixture: chance must lie in [0, 1], not {chance:g}")
     candidates = torch.where(mask, -torch.ones_like(grad), grad.abs()).flatten(-2)
     ranks = torch.searchsorted(candidates.sort(dim=-1).values, candidates, right=True) / candidates.shape[-1]
-    return (1 - chance) * ranks.to(grad.dtype).unflatten(-1, grad.shape[-2:]) + chance * noise
+    return (1 - chance) * ranks.to(grad.dtype).reshape(grad.shape) + chance * noise
 
 
 @hookimpl

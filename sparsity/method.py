@@ -1,10 +1,10 @@
-"""A method is a row of chosen parts, its fields the four phases of Sokar et al. 2022; published methods stand side by side."""
+"""A method is a row of chosen parts, its fields the phases of Sokar et al. 2022; published ones stand side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Literal
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
 
 from registry import Part, PartError, Registry, hookimpl, part
 
@@ -47,7 +47,7 @@ class Method:
     clock: Literal["agent", "optimizer"] = "agent"
     """What the schedule counts: agent updates, or this learner's own optimiser steps (RLx2)."""
     network: Literal["given", "shrunk"] = "given"
-    """`shrunk`: no mask; the layers are made so narrow that the dense network has as many parameters as the sparse one."""
+    """`shrunk`: no mask; layers so narrow that the dense network has as many parameters as the sparse one."""
 
     @property
     def sparse(self) -> bool:
@@ -60,9 +60,9 @@ class Method:
 
     def resolved(self, registry: Registry) -> Method:
         """The same method with the defaults of all parts written out; PartError for what does not fit."""
-        chosen = {kind: registry.resolve(kind, choice) for kind, choice in self.parts().items()}
+        chosen: dict[str, Any] = {kind: registry.resolve(kind, choice) for kind, choice in self.parts().items()}
         traces = tuple(registry.resolve("trace", choice) for choice in self.traces)
-        method = Method(**{f.name: chosen.get(f.name, getattr(self, f.name)) for f in fields(self)} | {"traces": traces})
+        method = replace(self, **chosen, traces=traces)
         method.check(registry)
         return method
 
@@ -82,8 +82,8 @@ class Method:
             raise PartError(f"born = {born.name!r} needs a step, and event = 'instead_of_step' skips it")
         if self.prune.name in _SIGNED and "network" in (self.scope, self.swap_scope):
             raise PartError(
-                f"prune = {self.prune.name!r} ranks within a layer's signs: ranks of different layers cannot be compared, "
-                "so scope and swap_scope must be 'layer'"
+                f"prune = {self.prune.name!r} ranks within a layer's signs, which cannot be compared between layers: "
+                "scope and swap_scope must be 'layer'"
             )
 
 

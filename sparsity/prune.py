@@ -29,7 +29,7 @@ def half_per_sign(weight: Tensor, mask: Tensor, noise: Tensor) -> Tensor:
 
 
 def share_per_sign(weight: Tensor, mask: Tensor, noise: Tensor) -> Tensor:
-    """Rank within the sign / number of that sign: the same share leaves from each, as in the released code of Sokar et al. 2022."""
+    """Rank within the sign / number of that sign: equal shares leave from each (Sokar et al. 2022, released code)."""
     signs = (mask & (weight > 0), mask & (weight < 0))
     return sum(
         (_rank(weight.abs(), sign, noise) / sign.sum((-2, -1), keepdim=True).clamp(min=1) for sign in signs),
@@ -60,7 +60,7 @@ def _rank(value: Tensor, among: Tensor, tie: Tensor) -> Tensor:
     order = order.gather(-1, keys.argsort(dim=-1, stable=True))
     places = torch.arange(1, order.shape[-1] + 1, device=value.device, dtype=value.dtype).expand(order.shape)
     ranks = torch.zeros_like(places).scatter(-1, order, places)
-    return torch.where(chosen, ranks, torch.zeros_like(ranks)).unflatten(-1, value.shape[-2:])
+    return torch.where(chosen, ranks, torch.zeros_like(ranks)).reshape(value.shape)
 
 
 @hookimpl

@@ -51,4 +51,4 @@ def lowest(score: Tensor, among: Tensor, k: Tensor, tie: Tensor) -> Tensor:
     for key in (score.flatten(-2), ~candidates):
         order = order.gather(-1, key.gather(-1, order).argsort(dim=-1, stable=True))
     first = torch.arange(order.shape[-1], device=order.device) < k.unsqueeze(-1)
-    return torch.zeros_like(candidates).scatter(-1, order, first).unflatten(-1, score.shape[-2:])
+    return torch.zeros_like(candidates).scatter(-1, order, first).reshape(score.shape)

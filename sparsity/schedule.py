@@ -76,9 +76,7 @@ def last_step(until: float | int, total: int | None) -> float:
     return round(until * total, 6)
 
 
-def _due(
-    step: int, total: int | None, fraction: float, every: int, phase: int, until: float | int
-) -> bool:
+def _due(step: int, total: int | None, fraction: float, every: int, phase: int, until: float | int) -> bool:
     if not 0 <= fraction <= 1:
         raise ValueError(f"fraction of connections to swap must lie in [0, 1], not {fraction:g}")
     if every < 1:

@@ -207,12 +207,14 @@ class Sparsifier:
             weight.tend_moments(self._optimizer, self._part["moments"], torch.zeros_like(mask))
         if self._budget == self._density:  # A drawn number of connections is the budget from now on.
             self._final = {w.name: w.nnz for w in self._weights}
+            self._goals = self._goals_at(self._budget)
 
     def _first_mask(self, weight: MaskedWeight, goal: Tensor) -> Tensor:
         """A bool tensor is the mask itself; of scores, the highest enter, as many as the allocation says."""
         empty = torch.zeros_like(weight.mask)
         inputs = {"weight": weight.value.clone(), "noise": self._noise(weight), "mask": empty}
-        first = score(self._part["initial"], density=self._layer_density_at(weight.name, self._budget), **inputs)
+        density = self._layer_density_at(weight.name, self._budget)
+        first: Tensor = score(self._part["initial"], density=density, **inputs)
         what = f"initial {self.method.initial.name!r} (layer {weight.name})"
         if first.dtype != torch.bool:
             check_scores(what, first, empty, ~empty)
@@ -255,8 +257,8 @@ class Sparsifier:
     def _goals_at(self, density: float) -> list[Tensor]:
         """Connections a member of every weight when the network's budget stands at `density`.
 
-        Above the final density a layer lies on the line between its final count and full, so that it only falls while the
-        budget falls; below it all layers lose the same share.
+        Above the final density a layer lies on the line between its final count and full, so that it only falls while
+        the budget falls; below it all layers lose the same share.
         """
         final = [(self._final[w.name], w.size) for w in self._weights]
         if density >= self._density:
@@ -323,11 +325,10 @@ class Sparsifier:
             window = trace.entry.facts.get("window")
             if window is not None and not self._event_within(window):
                 continue
+            kept = self._traced[name]
             for weight in self._weights:
-                kept = self._traced[name]
-                kept[weight.name] = score(
-                    trace, trace=kept[weight.name], weight=weight.value, mask=weight.mask, grad=self._grad(weight, trace)
-                )
+                inputs = {"weight": weight.value, "mask": weight.mask, "grad": self._grad(weight, trace)}
+                kept[weight.name] = score(trace, trace=kept[weight.name], **inputs)
 
     def _event_within(self, window: int) -> bool:
         plans = (self._plan(self.steps + ahead) for ahead in range(window))
@@ -377,7 +378,7 @@ class Sparsifier:
         if criterion.asks("grad") and self._dense.get(weight.name) is None:
             self._grad(weight, criterion)  # It says what is missing.
         traces = {name: kept[weight.name] for name, kept in self._traced.items()}
-        return score(
+        scores: Tensor = score(
             criterion,
             weight=weight.value,
             grad=self._dense.get(weight.name),
@@ -386,6 +387,7 @@ class Sparsifier:
             **traces,
             **more,
         )
+        return scores
 
     def _spread(self, removed: Tensor, nnz: Tensor, room: Tensor) -> Tensor:
         shares: Tensor = self._part["spread"](removed=removed, nnz=nnz, room=room)

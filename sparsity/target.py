@@ -16,13 +16,11 @@ def follow(mask: Tensor) -> Tensor:
     return mask
 
 
-def keep_largest(
-    target: Tensor, online: Tensor, mask: Tensor, *, count: Literal["mask", "nonzero"] = "mask"
-) -> Tensor:
+def keep_largest(target: Tensor, online: Tensor, mask: Tensor, *, count: Literal["mask", "nonzero"] = "mask") -> Tensor:
     """The k largest |target|, k = number of online connections: Sokar et al. 2022, Alg. 3. The topology lags behind.
 
-    `count` says whether k counts the online mask (the paper's prose) or its non-zero values (the released code). Exactly
-    k stay; of equal values the one with the lower index.
+    `count` says whether k counts the online mask (the paper's prose) or its non-zero values (the released code).
+    Exactly k stay; of equal values the one with the lower index.
     """
     k = mask.sum((-2, -1)) if count == "mask" else online.count_nonzero((-2, -1))
     return largest(target.abs(), k)
@@ -34,7 +32,10 @@ def drift(target: Tensor, mask: Tensor) -> Tensor:
 
 
 def largest(value: Tensor, k: Tensor) -> Tensor:
-    """Mask of the k largest entries of each member in linear time, ties to the lower index. Shape `(*, out, in)`, k `(*)`."""
+    """Mask of the k largest entries of each member, in linear time, ties to the lower index.
+
+    `value` is shaped `(*, out, in)`, `k` is `(*)`.
+    """
     flat = value.reshape(-1, value.shape[-2] * value.shape[-1])
     chosen = torch.stack([_largest(row, int(n)) for row, n in zip(flat, k.reshape(-1), strict=True)])
     return chosen.reshape(value.shape)
@@ -46,9 +47,13 @@ def _largest(row: Tensor, k: int) -> Tensor:
     if k >= row.numel():
         return torch.ones_like(row, dtype=torch.bool)
     threshold = row.topk(k, sorted=False).values.min()
-    above = row > threshold
-    ties = row == threshold
-    return above | (ties & (ties.cumsum(0) <= k - above.sum()))
+    chosen = row >= threshold
+    extra = int(chosen.count_nonzero()) - k
+    if extra == 0:
+        return chosen
+    ties = (row == threshold).nonzero().squeeze(1)
+    chosen[ties[len(ties) - extra :]] = False
+    return chosen
 
 
 @hookimpl

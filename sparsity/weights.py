@@ -11,7 +11,7 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def candidate_weights(module: nn.Module) -> dict[str, nn.Parameter]:
-    """Every parameter called `weight` with two or more dimensions, by name, in the module's order. Embeddings are left out."""
+    """Every `weight` of two or more dimensions, by name, in the module's order. Embeddings are left out."""
     found = {}
     for path, child in module.named_modules():
         weight = getattr(child, "weight", None)

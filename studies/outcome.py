@@ -1,0 +1,45 @@
+"""What a run came to, in the form that statistics, tables and figures read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+Status = Literal["done", "diverged", "failed", "running", "missing"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run of a study: where it stands in the comparison, and its learning curve.
+
+    `status` is `done`, `diverged` (a non-finite number ended it), `failed` (it crashed), `running` or `missing`
+    (not started). Only `done` runs have a score; the others are counted beside every figure.
+    """
+
+    label: str
+    """The row's name in the study, "RigL"."""
+    agent: str
+    env: str
+    density: float | None
+    """Active share of the eligible weights that was asked for; None for rows that have none (dense)."""
+    seed: int
+    status: Status = "done"
+    steps: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    """Environment steps at which the policy was evaluated, shape (evaluations,), step 0 included."""
+    returns: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    """Mean return of each evaluation's episodes, shape (evaluations,)."""
+    realised: float | None = None
+    """Active weights / all weights of the agent's learners, biases excluded, as trained."""
+    parameters: int | None = None
+    """Active weights and biases of the agent's learners."""
+    flops: float | None = None
+    """Training FLOPs as a share of the dense agent's."""
+    seconds: float | None = None
+    """Wall-clock seconds of the run. Not covered by the byte promise."""
+    axes: Mapping[str, str] = field(default_factory=dict)
+    """Values of the study's further axes, as text, by axis name."""
+    note: str = ""
+    """Why it failed, or what world it belongs to."""

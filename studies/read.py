@@ -1,0 +1,199 @@
+"""From TOML, a catalogue name or flags to a validated Study. All problems are found before anything is written."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, ConfigDict, ValidationError
+from pydantic.dataclasses import dataclass as checked
+
+from registry import PartError, Registry, nearest
+from sparsity.allocation import check_density
+from studies.problems import BadInput, printable
+from studies.study import Study
+
+CATALOGUE = Path(__file__).parent / "catalogue"
+LARGEST_FILE = 1_000_000
+"""Bytes. A study file is written by hand."""
+
+
+def _whole(value: Any) -> Any:
+    """`steps = 1e6` is a float to TOML and a whole number to everybody else."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+Words = dict[str, Any]
+
+
+@checked(config=ConfigDict(extra="forbid", strict=True))
+class StudyFile:
+    """The schema of a study file. Tables of methods are read later, against the registry."""
+
+    agents: list[str]
+    envs: list[str]
+    seeds: Whole | list[Whole]
+    steps: Whole
+    methods: dict[str, str | Words]
+    name: str | None = None
+    question: str = ""
+    densities: list[float | int | dict[str, float]] = ()  # type: ignore[assignment]
+    all: Words = None  # type: ignore[assignment]
+    axes: dict[str, list[Any]] = None  # type: ignore[assignment]
+    settings: dict[str, Words] = None  # type: ignore[assignment]
+    warmup: Whole = 1000
+    eval_every: Whole | None = None
+    episodes: Whole = 5
+    random_episodes: Whole = 30
+    replay: str | Words = "uniform"
+    wrappers: list[str | Words] = ()  # type: ignore[assignment]
+    execution: str = "auto"
+    device: str = "cpu"
+    preset: str | None = None
+
+
+KEYS = tuple(f.name for f in fields(StudyFile))
+
+
+def find(name: str, store: Path) -> Path:
+    """The file that a study's name means: a path if it has `.toml` or `/`, else first the store, then the catalogue."""
+    if name.endswith(".toml") or "/" in name:
+        return Path(name)
+    for candidate in (store / "studies" / name / "study.toml", CATALOGUE / f"{name}.toml"):
+        if candidate.is_file():
+            return candidate
+    stored = {p.parent.name for p in store.glob("studies/*/study.toml")}
+    known = sorted({p.stem for p in CATALOGUE.glob("*.toml")} | stored)
+    raise BadInput(f"no study named {name!r}. {nearest(name, known)}Known: {', '.join(known)}; or give a file, x.toml")
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file. BadInput with the file and line for what is not TOML."""
+    where = printable(str(path))
+    try:
+        if path.is_dir():
+            raise BadInput(f"{where} is a folder; a study is a .toml file")
+        if path.stat().st_size > LARGEST_FILE:
+            raise BadInput(f"{where} has over {LARGEST_FILE} bytes; a study file is written by hand")
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise BadInput(f"study file {where} does not exist") from None
+    except UnicodeDecodeError:
+        raise BadInput(f"{where} is not text in UTF-8") from None
+    except OSError as error:
+        raise BadInput(f"{where}: {error.strerror}") from None
+    try:
+        tables = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise BadInput(f"{where}: not TOML: {error}") from None
+    if not tables:
+        raise BadInput(f"{where} is empty: a study needs {', '.join(KEYS[:5])}")
+    return tables
+
+
+def study_from(
+    tables: Mapping[str, Any], registry: Registry, *, name: str, where: str = "study", text: str = ""
+) -> Study:
+    """A validated study. `name` is used if the tables give none; `text` lets problems name their line."""
+    tables = _with_preset(dict(tables), registry)
+    try:
+        file = StudyFile(**tables)
+    except ValidationError as error:
+        raise BadInput(*(_problem(e, where, text) for e in error.errors())) from None
+    problems = []
+    seeds = tuple(range(file.seeds)) if isinstance(file.seeds, int) else tuple(file.seeds)
+    densities: list[Any] = []
+    for density in file.densities:
+        shares = density if isinstance(density, Mapping) else {"": density}
+        for share in shares.values():
+            try:
+                check_density(float(share))
+            except ValueError as error:
+                problems.append(f"{where}{_line('densities', text)}: densities: {error}")
+        densities.append(dict(density) if isinstance(density, Mapping) else float(density))
+    if file.execution not in ("auto", "masked"):
+        problems.append(f"{where}: execution must be 'auto' or 'masked', not {file.execution!r}")
+    if file.device != "cpu" and not re.fullmatch(r"cuda(:\d+)?", file.device):
+        problems.append(f"{where}: device must be 'cpu', 'cuda' or 'cuda:N', not {file.device!r}")
+    chosen = file.name or name
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", chosen):
+        problems.append(f"{where}: a study's name is 1 to 100 of A-Z a-z 0-9 . _ -, not {printable(chosen)!r}")
+    problems += _unknown_agents(file, registry, where)
+    if problems:
+        raise BadInput(*problems)
+    return Study(
+        name=chosen,
+        question=file.question,
+        agents=tuple(file.agents),
+        envs=tuple(file.envs),
+        seeds=seeds,
+        steps=file.steps,
+        densities=tuple(densities),
+        all=file.all or {},
+        methods=file.methods,
+        axes={key: tuple(values) for key, values in (file.axes or {}).items()},
+        settings=file.settings or {},
+        warmup=file.warmup,
+        eval_every=file.eval_every,
+        episodes=file.episodes,
+        random_episodes=file.random_episodes,
+        replay=file.replay,
+        wrappers=tuple(file.wrappers),
+        execution=file.execution,  # type: ignore[arg-type]
+        device=file.device,
+        preset=file.preset,
+    )
+
+
+def _with_preset(tables: dict[str, Any], registry: Registry) -> dict[str, Any]:
+    """A preset's run and agent settings, under those of the file and the flags."""
+    name = tables.get("preset")
+    if not isinstance(name, str):
+        return tables
+    try:
+        preset = registry.entry("preset", name).value
+    except PartError as error:
+        raise BadInput(str(error)) from None
+    own = tables.get("settings") or {}
+    mine = own.get(preset.agent, {}) if isinstance(own, Mapping) else {}
+    settings = {**own, preset.agent: {**preset.settings, **mine}}
+    return {**preset.run, **tables, "settings": settings}
+
+
+def _unknown_agents(file: Any, registry: Registry, where: str) -> list[str]:
+    problems = []
+    for agent in file.agents:
+        try:
+            registry.entry("agent", agent)
+        except PartError as error:
+            problems.append(f"{where}: agents: {error}")
+    for agent in file.settings or {}:
+        if agent not in file.agents:
+            problems.append(
+                f"{where}: [settings.{agent}]: the study has no agent {agent!r}. "
+                f"{nearest(agent, file.agents)}Agents: {', '.join(file.agents)}"
+            )
+    return problems
+
+
+def _problem(error: Any, where: str, text: str) -> str:
+    """One of pydantic's errors as a line: where, what was read, what is allowed."""
+    place = [str(p) for p in error["loc"]]
+    key = place[0] if place else ""
+    if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"{where}{_line(key, text)}: unknown key {key!r}. {nearest(key, KEYS)}Allowed: {', '.join(KEYS)}"
+    if error["type"] in ("missing", "missing_argument"):
+        return f"{where}: {key!r} is missing"
+    return f"{where}{_line(key, text)}: {key}: {error['msg']}, not {error['input']!r}"
+
+
+def _line(key: str, text: str) -> str:
+    for number, line in enumerate(text.splitlines(), start=1):
+        if re.match(rf"\s*\[?\s*\"?{re.escape(key)}\"?\s*[\]=.]", line):
+            return f":{number}"
+    return ""

@@ -1,0 +1,207 @@
+"""One run in a process of its own: contents in, result out.
+
+`python -m studies.run STORE ID [PLUGIN ...]` prints its progress as JSON lines. Exit codes: 0 finished (also when it
+diverged, which is a result), 1 failed, 3 held by another process.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import torch
+
+from registry import PartError, Registry, part, use_registry
+from rl.agent import Agent
+from rl.checkpoint import save_weights
+from rl.environment import make, sizes
+from rl.files import write_atomically
+from rl.streams import stream
+from rl.train import Diverged, Episode, Evaluation, Signals, train
+from sparsity import Event, Sparsifier
+from sparsity.cost import Size, size, training_flops
+from studies.build import active_weights, attach, build_agent, densities_of
+from studies.loggers import TRAINING
+from studies.store import EVALUATIONS, RESULT, TOPOLOGY, WEIGHTS, WORLD, Held, Store
+from studies.study import Run, canonical
+from studies.world import world
+
+Report = Callable[[Mapping[str, Any]], None]
+
+
+def execute(run: Run, folder: Path, registry: Registry, report: Report, *, allow_import: bool = False) -> list[str]:
+    """Train, writing the run's files into its folder; the names of the files that now stand there."""
+    started = time.time()
+    env, evaluation_env = (_environment(run, i, registry, allow_import) for i in (0, 1))
+    agent, full = build_agent(run, sizes(env), registry)
+    account = _Account(agent, run, registry, folder)
+    replay = registry.bind("replay", run.replay)(observation_size=sizes(env)[0], action_size=sizes(env)[1])
+    logger = registry.bind("logger", part("csv"))(folder=folder)
+    cause = ""
+    records = train(
+        agent, env, evaluation_env, replay,
+        seed=run.seed, steps=run.steps, warmup=run.warmup, eval_every=run.eval_every, episodes=run.episodes,
+        device=torch.device(run.device), dtype=torch.float32,
+    )  # fmt: skip
+    with open(folder / EVALUATIONS, "w", newline="") as file:
+        try:
+            _follow(records, file, logger.write, report, run.steps)
+        except Diverged as error:
+            cause = str(error)
+        finally:
+            logger.close()
+            account.close()
+            env.close()
+            evaluation_env.close()
+    files = [EVALUATIONS, TOPOLOGY, TRAINING, RESULT, WORLD]
+    if not cause:
+        save_weights(folder / WEIGHTS, agent)
+        files.append(WEIGHTS)
+    result = {"status": "diverged" if cause else "done", "cause": cause, "updates": run.updates}
+    _write(folder / RESULT, result | account.result(full))
+    _write(folder / WORLD, world(registry, run.device) | {"seconds": time.time() - started})
+    return files
+
+
+def _environment(run: Run, index: int, registry: Registry, allow_import: bool) -> Any:
+    env = make(run.env, allow_import=allow_import)
+    for position, wrapper in enumerate(run.wrappers):
+        env = registry.bind("wrapper", wrapper)(env=env, seed=stream(run.seed, "environment", 1 + index, position))
+    return env
+
+
+def _follow(
+    records: Iterable[Evaluation | Episode | Signals],
+    file: TextIO,
+    log: Callable[[Mapping[str, Any]], None],
+    report: Report,
+    steps: int,
+) -> None:
+    """Write evaluations and signals as they come, and tell how far the run is."""
+    rows = csv.writer(file, lineterminator="\n")
+    rows.writerow(["step", "updates", "returns", "lengths"])
+    for record in records:
+        match record:
+            case Evaluation(step, updates, returns, lengths):
+                rows.writerow([step, updates, " ".join(map(repr, returns)), " ".join(map(str, lengths))])
+                file.flush()
+                report({"step": step, "steps": steps, "return": float(np.mean(returns))})
+            case Signals(step, _, values):
+                log({"step": step, **values})
+                report({"step": step, "steps": steps})
+            case Episode(step, return_, length):
+                log({"step": step, "episode_return": return_, "episode_length": length})
+
+
+class _Account:
+    """What the run's topology was and cost: every event as rows, and weights summed over updates."""
+
+    def __init__(self, agent: Agent, run: Run, registry: Registry, folder: Path) -> None:
+        self._agent, self._run = agent, run
+        self._file: TextIO = open(folder / TOPOLOGY, "w", newline="")  # noqa: SIM115
+        self._rows = csv.writer(self._file, lineterminator="\n")
+        self._rows.writerow(["update", "learner", "layer", "active", "dropped", "grown", "readmitted", "zeros"])
+        self._sparsifiers: dict[str, Sparsifier] = {}
+        self._sparsifiers = attach(agent, run, registry, self._hear)
+        self._active = active_weights(agent, self._sparsifiers)
+        self._summed = dict.fromkeys(self._active, 0.0)
+        self._since = dict.fromkeys(self._active, 0)
+        self._events = 0
+
+    def _hear(self, learner: str, event: Event) -> None:
+        self._rows.writerows([event.step, learner, *change] for change in event.layers)
+        self._file.flush()
+        self._events += 1
+        # An optimiser's own clock runs slower than the agent's by the learner's stride.
+        method, stride = self._run.methods[learner], self._strides()[learner]
+        self._spend(learner, event.step * (stride if method.clock == "optimizer" else 1))
+
+    def _spend(self, learner: str, update: int) -> None:
+        self._summed[learner] += self._active[learner] * (update - self._since[learner])
+        self._since[learner] = update
+        self._active[learner] = active_weights(self._agent, self._sparsifiers)[learner]
+
+    def _strides(self) -> dict[str, int]:
+        return {learner.name: learner.stride for learner in self._agent.learners()}
+
+    def close(self) -> None:
+        self._file.close()
+
+    def result(self, full: Mapping[str, Size]) -> dict[str, Any]:
+        """Layers as they ended, and FLOPs of the whole training as a share of the dense agent's."""
+        if not full:
+            return {"realised_density": None, "parameters": None, "flops_ratio": None, "layers": {}, "events": 0}
+        for learner in self._active:
+            self._spend(learner, max(1, self._run.updates))
+        learners = {learner.name: learner.module for learner in self._agent.learners()}
+        ends = {name: size(module, densities_of(self._sparsifiers, name)) for name, module in learners.items()}
+        mean = {name: total / max(1, self._run.updates) for name, total in self._summed.items()}
+        dense = {name: float(each.weights) for name, each in full.items()}
+        spent, whole = (training_flops(weights, self._strides(), 1) for weights in (mean, dense))
+        return {
+            "realised_density": sum(s.active_weights for s in ends.values()) / sum(dense.values()),
+            "parameters": sum(s.active_parameters for s in ends.values()),
+            "flops_ratio": spent / whole,
+            "layers": {name: self._layers(name) for name in self._sparsifiers},
+            "events": self._events,
+        }
+
+    def _layers(self, learner: str) -> dict[str, dict[str, int]]:
+        sparsifier = self._sparsifiers[learner]
+        targets = {layer.name: layer.active for layer in sparsifier.target_densities()}
+        return {
+            layer.name: {"active": layer.active, "size": layer.size, "target": targets.get(layer.name, 0)}
+            for layer in sparsifier.densities()
+        }
+
+
+def _write(path: Path, value: Mapping[str, Any]) -> None:
+    write_atomically(path, (canonical(value) + "\n").encode())
+
+
+def _print(record: Mapping[str, Any]) -> None:
+    """One line for the runner. When nobody listens any more, the runner is gone, and so is this run."""
+    try:
+        print(json.dumps(record), flush=True)
+    except BrokenPipeError:
+        os._exit(1)
+
+
+def main(arguments: list[str]) -> int:
+    """Run one run of a store by its id."""
+    root, run_id, *more = arguments
+    torch.set_num_threads(1)
+    # Moments of dead units decay into denormals, on which CPUs are many times slower.
+    torch.set_flush_denormal(True)
+    registry = Registry(installed="--no-plugins" not in more)
+    use_registry(registry)
+    store = Store(root)
+    try:
+        for file in (argument for argument in more if not argument.startswith("--")):
+            registry.load_file(file)
+        with store.claim(run_id):
+            if store.is_finished(run_id):
+                return 0
+            folder = store.run_folder(run_id)
+            run = store.load_run(run_id)
+            os.chdir(folder)  # mujoco writes its log into the working folder.
+            files = execute(run, folder, registry, _print, allow_import="--allow-env-import" in more)
+            store.finish(folder, files)
+    except Held as held:
+        print(held, file=sys.stderr)
+        return 3
+    except PartError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,234 @@
+"""Carry a study out: check everything first, skip what is finished, and let an executor do the rest."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from registry import Bound, Registry, part
+from studies.executors.local import Job, cores
+from studies.problems import BadInput, printable
+from studies.progress import Progress
+from studies.store import Store
+from studies.study import RANDOM_POLICY, Cell, Run, Study, canonical, resolved
+
+MOST_CELLS = 100_000
+"""Larger grids are asked for by --yes."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to carry a study out; nothing here changes what it finds."""
+
+    workers: int = 0
+    """Runs at a time; 0 is one a core."""
+    executor: str = "local"
+    plugins: Sequence[Path] = ()
+    no_plugins: bool = False
+    allow_env_import: bool = False
+    yes: bool = False
+
+
+@dataclass
+class Plan:
+    """A study checked and expanded: its runs, and what is left of them to do."""
+
+    study: Study
+    cells: list[Cell]
+    runs: dict[str, Run]
+    pending: list[Run]
+    notes: list[str] = field(default_factory=list)
+
+
+def plan(study: Study, store: Store, registry: Registry, options: Options) -> Plan:
+    """Check a study from end to end without writing anything. BadInput with every problem that was found."""
+    if study.rows() > MOST_CELLS and not options.yes:
+        raise BadInput(f"the grid has {study.rows():,} runs, over {MOST_CELLS:,}: add --yes if that is meant")
+    registry.bind("executor", part(options.executor, workers=options.workers))
+    sizes, problems = _environments(study, registry, options)
+    problems += _device(study.device)
+    if problems:
+        raise BadInput(*problems)
+    cells = study.cells(registry)
+    problems = _rehearsed(cells, sizes, registry) or _too_large(study, cells, sizes, options)
+    if problems:
+        raise BadInput(*problems)
+    runs = {cell.run.id: cell.run for cell in cells}
+    pending = [run for run in runs.values() if not store.is_finished(run.id)]
+    return Plan(study, cells, runs, pending, _notes(study, cells, runs, options, registry))
+
+
+def carry_out(plan: Plan, store: Store, text: str, registry: Registry, options: Options) -> dict[str, str]:
+    """Run what is pending. Causes by run id of those that failed; those that diverged are results, not failures."""
+    store.save_study(plan.study, plan.cells, text)
+    if not plan.pending:
+        return {}
+    jobs = [Job(run.id, _command(store, run, options)) for run in plan.pending]
+    for run in plan.pending:
+        store.prepare(run)
+    failures: dict[str, str] = {}
+    labels = {cell.run.id: _label(cell) for cell in plan.cells}
+    with Progress(labels, [run.id for run in plan.pending]) as progress:
+
+        def report(run_id: str, record: Mapping[str, Any]) -> None:
+            progress(run_id, record)
+            if record.get("ended") and not store.is_finished(run_id):
+                cause = record["cause"].strip() or f"ended with exit code {record['ended']} and no message"
+                failures[run_id] = "held by another runner" if record["ended"] == 3 else cause
+                if record["ended"] != 3:
+                    store.fail(run_id, cause)
+
+        executor: Bound = registry.bind("executor", part(options.executor, workers=options.workers))
+        executor(jobs=jobs, report=report)
+    return failures
+
+
+def estimate(plan: Plan, store: Store, options: Options, seconds_per_update: float = 0.005) -> dict[str, str]:
+    """What a plan would cost, roughly: 5 ms an update, 0.2 ms a step of simulation."""
+    workers = options.workers or cores()
+    seconds = sum(run.updates * seconds_per_update + _simulated(run) * 2e-4 + 5 for run in plan.pending)
+    learning = [run for run in plan.pending if run.methods]
+    return {
+        "runs": f"{len(plan.runs)} ({len(plan.pending)} to do)",
+        "hours": f"about {seconds / 3600 / workers:.2g} with {workers} workers",
+        "memory": f"about {0.7 * workers:.1f} GB and the replay buffers",
+        "disk": f"about {len(learning) * 2 + 0.1:.1f} MB in {store.root}",
+    }
+
+
+def _environments(study: Study, registry: Registry, options: Options) -> tuple[dict[str, tuple[int, int]], list[str]]:
+    """Observation and action sizes of every environment, wrappers included."""
+    from rl.environment import make, sizes
+    from rl.streams import stream
+
+    found: dict[str, tuple[int, int]] = {}
+    problems = []
+    for name in study.envs:
+        try:
+            env: Any = make(name, allow_import=options.allow_env_import)
+            for words in study.wrappers:
+                wrapper = registry.bind("wrapper", resolved("wrapper", words, registry))
+                env = wrapper(env=env, seed=stream(0, "environment", 1))
+            found[name] = sizes(env)
+            env.close()
+        except (ValueError, KeyError) as error:
+            problems.append(f"envs: {error}")
+    return found, problems
+
+
+def _device(device: str) -> list[str]:
+    import torch
+
+    if not device.startswith("cuda"):
+        return []
+    index = int(device.partition(":")[2] or 0)
+    if index < torch.cuda.device_count():
+        return []
+    return [f"device: {device!r} is not there: this torch sees {torch.cuda.device_count()} CUDA devices; use --device cpu"]
+
+
+def _rehearsed(cells: Sequence[Cell], sizes: Mapping[str, tuple[int, int]], registry: Registry) -> list[str]:
+    """Build the agent and sparsifiers of every row once, and call each of its parts on a small network."""
+    from sparsity.check import rehearse as rehearse_method
+    from studies.build import rehearse
+
+    problems: list[str] = []
+    seen: set[str] = set()
+    called: set[str] = set()
+    for cell in cells:
+        contents = cell.run.contents() | {"seed": 0}
+        if canonical(contents) in seen:
+            continue
+        seen.add(canonical(contents))
+        try:
+            for learner, method in cell.run.methods.items():
+                words = canonical(contents["methods"][learner])
+                if words not in called:
+                    called.add(words)
+                    rehearse_method(method, registry)
+            rehearse(cell.run, sizes[cell.run.env], registry)
+        except (ValueError, RuntimeError) as error:
+            problem = f"[methods] {cell.label!r} on {cell.run.env}: {error}"
+            problems += [] if problem in problems else [problem]
+    return problems
+
+
+def _too_large(
+    study: Study, cells: Sequence[Cell], sizes: Mapping[str, tuple[int, int]], options: Options
+) -> list[str]:
+    """Replay buffers that the memory cannot hold, over all workers."""
+    from rl.replay import bytes_needed
+
+    workers = min(options.workers or cores(), len(cells))
+    worst = 0
+    for cell in cells:
+        capacity = cell.run.replay.settings.get("capacity")
+        if cell.run.methods and isinstance(capacity, int):
+            filled = min(capacity, cell.run.steps)
+            worst = max(worst, bytes_needed(*sizes[cell.run.env], filled))
+    free = _free_memory()
+    if free and worst * workers > free:
+        return [
+            f"replay: {workers} workers need {worst * workers / 1e9:.1f} GB for their buffers and {free / 1e9:.1f} GB "
+            "are free: lower the capacity, or --workers"
+        ]
+    return []
+
+
+def _free_memory() -> int:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), 0)
+
+
+def _notes(
+    study: Study, cells: Sequence[Cell], runs: Mapping[str, Run], options: Options, registry: Registry
+) -> list[str]:
+    notes = []
+    if len(cells) > len(runs):
+        notes.append(f"{len(cells) - len(runs)} cells of the grid are the same run as another: each is run once")
+    if options.workers > cores():
+        notes.append(f"{options.workers} workers share {cores()} cores: each run will be slower")
+    notes += _eventless(cells, registry)
+    return notes
+
+
+def _eventless(cells: Sequence[Cell], registry: Registry) -> list[str]:
+    """Rows whose schedule says that they change their topology, in a run too short for it."""
+    notes: dict[str, None] = {}
+    done: dict[str, bool] = {}
+    for cell in cells:
+        for method in cell.run.methods.values():
+            if not method.sparse or method.schedule.name == "never":
+                continue
+            key = canonical([str(method.schedule), cell.run.updates])
+            if key not in done:
+                schedule, total = registry.bind("schedule", method.schedule), cell.run.updates
+                done[key] = any(schedule(step=step, total=total) > 0 for step in range(1, total + 1))
+            if not done[key]:
+                notes[f"{cell.label!r}: no change of topology falls into its {cell.run.updates} updates"] = None
+    return list(notes)
+
+
+def _simulated(run: Run) -> int:
+    return run.steps + 1000 * run.episodes * (1 + run.steps // run.eval_every)
+
+
+def _command(store: Store, run: Run, options: Options) -> tuple[str, ...]:
+    flags = ["--no-plugins"] if options.no_plugins else []
+    flags += ["--allow-env-import"] if options.allow_env_import else []
+    files = [str(path.resolve()) for path in options.plugins]
+    return (sys.executable, "-m", "studies.run", str(store.root.resolve()), run.id, *files, *flags)
+
+
+def _label(cell: Cell) -> str:
+    if cell.label == RANDOM_POLICY:
+        return printable(f"{cell.label} {cell.run.env}")
+    density = "" if cell.density is None else f" {cell.density:g}"
+    axes = "".join(f" {key}={value}" for key, value in cell.axes.items())
+    return printable(f"{cell.label}{density}{axes} {cell.run.env} seed {cell.run.seed}")

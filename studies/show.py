@@ -1,0 +1,147 @@
+"""What the commands print: studies at their end, their state, and the registered parts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from registry import KINDS, Entry, Registry
+from studies.outcomes import collect
+from studies.problems import printable
+from studies.read import CATALOGUE
+from studies.runner import Plan
+from studies.store import Store
+
+
+def study_end(name: str, store: Store) -> str:
+    """The table, kept and shown, and where the figures are."""
+    from rl.files import write_atomically
+    from studies.plot import NothingToDraw, plot
+    from studies.table import table
+
+    outcomes, baseline = collect(store, name)
+    folder = store.study_folder(name)
+    for format_, suffix in (("markdown", "md"), ("csv", "csv")):
+        text = table(outcomes, baseline, format=format_, title=name)  # type: ignore[arg-type]
+        write_atomically(folder / f"table.{suffix}", text.encode())
+    try:
+        figures = "".join(f"\n{path}" for path in plot(outcomes, baseline, folder, title=name))
+    except NothingToDraw as reason:
+        figures = f"\nno figure: {reason}"
+    return table(outcomes, baseline, format="text", title=name) + figures
+
+
+def densities(plan: Plan, store: Store) -> str:
+    """What a single run came to: its last return, and how dense every layer ended."""
+    run = next(iter(plan.runs.values()))
+    lines = [f"run {store.run_folder(run.id)}"]
+    status, note = store.status(run.id)
+    if status != "done":
+        return "\n".join([*lines, f"{status} {note}".strip()])
+    record = store.read(run.id)
+    result = record.result
+    if result["status"] == "diverged":
+        return "\n".join([*lines, f"diverged: {result['cause']}"])
+    lines.append(f"return {record.returns[-1]:,.0f} at step {record.steps[-1]:,} (untrained: {record.returns[0]:,.0f})")
+    for learner, layers in result["layers"].items():
+        for name, layer in layers.items():
+            target = f", target {layer['target'] / layer['size']:.4f}" if layer["target"] else ""
+            lines.append(
+                f"{learner:8}{name:18} density {layer['active'] / layer['size']:.4f} "
+                f"({layer['active']:,} of {layer['size']:,}{target})"
+            )
+    lines.append(
+        f"all weights: {100 * result['realised_density']:.1f} % kept, {result['parameters']:,} parameters, "
+        f"{result['flops_ratio']:.3f} of the dense training FLOPs, {result['events']} topology changes, "
+        f"{record.world['seconds']:.0f} s"
+    )
+    return "\n".join(lines)
+
+
+def study_list(store: Store) -> str:
+    """Studies of the store with how far they are, then those of the catalogue with their questions."""
+    import tomllib
+
+    lines = [f"in the store {store.root}:"]
+    for name in store.studies():
+        counts = _counts(name, store)
+        lines.append(f"  {name:24} {_standing(counts)}")
+    if len(lines) == 1:
+        lines.append("  none yet")
+    lines.append("in the catalogue:")
+    for path in sorted(CATALOGUE.glob("*.toml")):
+        lines.append(f"  {path.stem:24} {tomllib.loads(path.read_text()).get('question', '')}")
+    return "\n".join(lines)
+
+
+def status(name: str, store: Store) -> str:
+    """Runs by state, and every failure with its cause."""
+    lines = [f"{name}: {_standing(_counts(name, store))}"]
+    for cell in store.cells(name):
+        how, note = store.status(cell["run"])
+        if how == "failed":
+            last = (note.strip().splitlines() or ["no message"])[-1]
+            lines.append(f"  failed: {printable(cell['label'])} seed {cell['seed']} ({cell['run']}): {printable(last)}")
+    return "\n".join(lines)
+
+
+def damaged(name: str, store: Store) -> tuple[int, list[str]]:
+    """How many finished runs were checked, and the files that are not as they were written."""
+    finished = sorted({cell["run"] for cell in store.cells(name) if store.is_finished(cell["run"])})
+    return len(finished), [file for run_id in finished for file in store.verify(run_id)]
+
+
+def part_list(registry: Registry, kind: str | None) -> str:
+    """One line a part, under its kind."""
+    lines = []
+    for name in [kind] if kind is not None else KINDS:
+        entries = registry.entries(name)
+        lines.append(f"{name}: {KINDS[name].gives}")
+        lines += [f"  {entry.name:16} {entry.summary}{_maker(entry)}" for entry in entries]
+        lines += [] if entries else ["  none"]
+    return "\n".join(lines)
+
+
+def part_page(entry: Entry) -> str:
+    """All that is known of one part."""
+    import inspect
+
+    text = entry.facts.get("about") or inspect.getdoc(entry.value) or "no documentation"
+    lines = [f"{entry.kind.name} {entry.name}", "", text, ""]
+    if entry.kind.row:
+        lines += [f"  {field} = {value}" for field, value in vars(entry.value).items()]
+    else:
+        lines.append(f"inputs:   {', '.join(entry.inputs) or 'none'}")
+        lines.append(f"settings: {', '.join(map(str, entry.settings)) or 'none'}")
+    lines.append(f"from:     {entry.origin}")
+    return "\n".join(lines)
+
+
+def conformance(entries: Sequence[Entry], registry: Registry) -> tuple[int, str]:
+    """How many problems the parts have, and what they are."""
+    from rl.check import check_part as check_rl
+
+    from sparsity.check import check_part
+
+    lines, problems = [], 0
+    for entry in entries:
+        check = check_rl if entry.kind.name in ("agent", "replay", "wrapper") else check_part
+        found = check(entry, registry)
+        problems += len(found)
+        lines.append(f"{entry.kind.name} {entry.name}: {'conforms' if not found else f'{len(found)} problems'}")
+        lines += [f"  {problem}" for problem in found]
+    return problems, "\n".join(lines)
+
+
+def _maker(entry: Entry) -> str:
+    return "" if entry.origin.in_tree else f"  [{entry.origin}]"
+
+
+def _counts(name: str, store: Store) -> Counter[str]:
+    runs = {cell["run"] for cell in store.cells(name)}
+    return Counter(store.status(run_id)[0] for run_id in runs)
+
+
+def _standing(counts: Counter[str]) -> str:
+    shown = ", ".join(f"{counts[state]} {state}" for state in ("done", "failed", "running", "missing") if counts[state])
+    return f"{sum(counts.values())} runs: {shown}"

@@ -1,0 +1,149 @@
+"""From the words of a study file to methods: a base, what every row shares, and what this row changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from registry import Part, PartError, Registry, nearest
+from sparsity import Method
+
+Density = float | Mapping[str, float]
+"""One density for all learners, or one a learner."""
+
+_FIELDS = {f.name: f for f in fields(Method)}
+_PART_FIELDS = tuple(name for name, f in _FIELDS.items() if isinstance(f.default, Part))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The method of a row: one for all learners, and those of learners that have their own."""
+
+    base: str
+    method: Method
+    learners: Mapping[str, Method]
+    own_density: bool
+    """Whether the row sets its own density, so that the study's densities do not multiply it."""
+
+    def of(self, learner: str) -> Method:
+        return self.learners.get(learner, self.method)
+
+    def methods(self) -> list[Method]:
+        return [self.method, *self.learners.values()]
+
+    def takes_density(self, registry: Registry) -> bool:
+        return not self.own_density and any(_takes_density(m, registry) for m in self.methods())
+
+    def at(self, density: Density, registry: Registry) -> Choice:
+        """The same row at a density."""
+        if isinstance(density, Mapping):
+            base = {name: _at(self.of(name), share, registry) for name, share in density.items()}
+            return replace(self, learners={**self.learners, **base})
+        learners = {name: _at(method, density, registry) for name, method in self.learners.items()}
+        return replace(self, method=_at(self.method, density, registry), learners=learners)
+
+
+def choose(
+    spec: str | Mapping[str, Any],
+    registry: Registry,
+    *,
+    shared: Iterable[Mapping[str, Any]] = (),
+    learners: Iterable[str] = (),
+) -> Choice:
+    """The methods that a row's words mean. `shared` changes come between the base and the row's own words."""
+    spec = {"base": spec} if isinstance(spec, str) else dict(spec)
+    base = spec.pop("base", None)
+    if not isinstance(base, str):
+        raise PartError(f"a method needs a base, one of {', '.join(registry.names('method'))}")
+    learners = tuple(learners)
+    own = {name: spec.pop(name) for name in learners if name in spec}
+    method: Method = registry.entry("method", base).value
+    shared = tuple(shared) if _is_sparse(method) else ()
+    for change in shared:
+        method = changed(method, change, registry, lenient=True)
+    method = changed(method, spec, registry, known=learners)
+    by_learner = {name: _override(name, words, method, shared, registry) for name, words in own.items()}
+    return Choice(base, method, by_learner, _sets_density(spec) or any(map(_sets_density, own.values())))
+
+
+def changed(
+    method: Method,
+    changes: Mapping[str, Any],
+    registry: Registry,
+    *,
+    lenient: bool = False,
+    known: Iterable[str] = (),
+) -> Method:
+    """A method with some fields changed. `lenient`: settings that the row's part does not have pass it by."""
+    new: dict[str, Any] = {}
+    for field, value in changes.items():
+        if field == "density":
+            new["allocation"] = new.get("allocation", method.allocation).with_settings(density=value)
+        elif field in _PART_FIELDS:
+            new[field] = _choose_part(field, getattr(method, field), value, registry, lenient)
+        elif field == "traces":
+            new[field] = tuple(_choose_part("trace", Part(""), words, registry, False) for words in value)
+        elif field in _FIELDS:
+            new[field] = value
+        else:
+            allowed = ["base", "density", *_FIELDS, *known]
+            raise PartError(f"unknown key {field!r}. {nearest(field, allowed)}Allowed: {', '.join(allowed)}")
+    return replace(method, **new)
+
+
+def takes(method: Method, field: str, setting: str, registry: Registry) -> bool:
+    """Whether the part that a method has in a field knows a setting."""
+    if not _is_sparse(method):
+        return False
+    return setting in (s.name for s in registry.entry(field, getattr(method, field).name).settings)
+
+
+def _override(
+    name: str, words: Any, method: Method, shared: tuple[Mapping[str, Any], ...], registry: Registry
+) -> Method:
+    if isinstance(words, str) or (isinstance(words, Mapping) and "base" in words):
+        return choose(words, registry, shared=shared).method
+    if not isinstance(words, Mapping):
+        raise PartError(f"{name} must be a method's name or a table, not {words!r}")
+    return changed(method, words, registry)
+
+
+def _choose_part(field: str, base: Part, words: Any, registry: Registry, lenient: bool) -> Part:
+    if isinstance(words, str):
+        registry.entry(field, words)
+        return base if words == base.name else Part(words)
+    if not isinstance(words, Mapping):
+        raise PartError(f"{field} must be a part's name or a table of settings, not {words!r}")
+    settings = dict(words)
+    name = settings.pop("part", None)
+    if name is not None:
+        registry.entry(field, name).check(settings, partial=True)
+        return Part(name, settings)
+    if lenient:
+        known = {s.name for s in registry.entry(field, base.name).settings}
+        settings = {key: value for key, value in settings.items() if key in known}
+    registry.entry(field, base.name).check(settings, partial=True)
+    return base.with_settings(**settings)
+
+
+def _is_sparse(method: Method) -> bool:
+    """Rows without sparse weights share nothing with the others: there is nothing to share."""
+    return method.eligible.name != "none"
+
+
+def _takes_density(method: Method, registry: Registry) -> bool:
+    return takes(method, "allocation", "density", registry)
+
+
+def _at(method: Method, density: float, registry: Registry) -> Method:
+    if not _takes_density(method, registry):
+        return method
+    return replace(method, allocation=method.allocation.with_settings(density=density))
+
+
+def _sets_density(words: Any) -> bool:
+    if not isinstance(words, Mapping):
+        return False
+    allocation = words.get("allocation")
+    return "density" in words or (isinstance(allocation, Mapping) and bool({"density", "layers"} & set(allocation)))

@@ -1,0 +1,214 @@
+"""Where runs and studies are kept: `runs/<id>/` shared by all studies, `studies/<name>/` for a study's own files.
+
+A run is finished when its `manifest.json` is there: it is written last and holds the SHA-256 of every other file.
+"""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from registry import nearest
+from rl.files import write_atomically
+from studies.files import hashes, sha256
+from studies.outcome import Status
+from studies.problems import BadInput
+from studies.study import Cell, Run, Study, canonical
+
+MANIFEST = "manifest.json"
+CONTENTS = "contents.json"
+RESULT = "result.json"
+WORLD = "world.json"
+FAILURE = "failure.json"
+EVALUATIONS = "evaluations.csv"
+TOPOLOGY = "topology.csv"
+WEIGHTS = "weights.safetensors"
+LOCK = "lock"
+
+
+class Held(RuntimeError):
+    """Another process is working on this run."""
+
+
+class Damaged(ValueError):
+    """A file of a finished run is missing, or is not what was written."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished run as it was stored."""
+
+    run: Run
+    result: Mapping[str, Any]
+    world: Mapping[str, Any]
+    steps: np.ndarray
+    returns: np.ndarray
+    """Mean return of each evaluation."""
+    episodes: list[list[float]]
+    """Returns of the episodes of each evaluation."""
+
+
+class Store:
+    """A folder of runs and studies. It is made when something is first written."""
+
+    def __init__(self, root: Path | str | None = None) -> None:
+        self.root = Path(root or os.environ.get("SPARSITY_STORE") or "runs")
+
+    def run_folder(self, run_id: str) -> Path:
+        return self.root / "runs" / run_id
+
+    def study_folder(self, name: str) -> Path:
+        return self.root / "studies" / name
+
+    # Runs.
+
+    def prepare(self, run: Run) -> Path:
+        """The folder of a run that is about to start, with its contents written."""
+        folder = self.run_folder(run.id)
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / CONTENTS).is_file():
+            write_atomically(folder / CONTENTS, (canonical(run.contents()) + "\n").encode())
+        return folder
+
+    def load_run(self, run_id: str) -> Run:
+        """The run of an id, checked against it."""
+        folder = self.run_folder(run_id)
+        run = Run.from_contents(json.loads((folder / CONTENTS).read_text()))
+        if run.id != run_id:
+            raise Damaged(f"{folder / CONTENTS} describes run {run.id}, not {run_id}")
+        return run
+
+    def finish(self, folder: Path, files: list[str]) -> None:
+        """Declare a run finished: nothing of it changes from now on."""
+        (folder / FAILURE).unlink(missing_ok=True)
+        manifest = {"files": hashes(folder, [CONTENTS, *files])}
+        write_atomically(folder / MANIFEST, (canonical(manifest) + "\n").encode())
+
+    def fail(self, run_id: str, cause: str) -> None:
+        """Remember why a run failed. It is tried again when its study is run again."""
+        data = canonical({"cause": cause[-4000:]}) + "\n"
+        write_atomically(self.run_folder(run_id) / FAILURE, data.encode())
+
+    def is_finished(self, run_id: str) -> bool:
+        return (self.run_folder(run_id) / MANIFEST).is_file()
+
+    def status(self, run_id: str) -> tuple[Status, str]:
+        """How a run stands, and why if it failed."""
+        folder = self.run_folder(run_id)
+        if self.is_finished(run_id):
+            return ("done", "")
+        if (folder / FAILURE).is_file():
+            return "failed", _json(folder / FAILURE).get("cause", "")
+        if (folder / LOCK).exists() and self._is_held(folder):
+            return "running", ""
+        return "missing", ""
+
+    def verify(self, run_id: str) -> list[str]:
+        """Files of a finished run that are not as they were written."""
+        folder = self.run_folder(run_id)
+        try:
+            expected = _json(folder / MANIFEST)["files"]
+        except (ValueError, KeyError, OSError):
+            return [str(folder / MANIFEST)]
+        return [
+            str(folder / name)
+            for name, digest in expected.items()
+            if not (folder / name).is_file() or sha256(folder / name) != digest
+        ]
+
+    def read(self, run_id: str) -> Record:
+        """A finished run. Damaged if any of its files is not what was written."""
+        damaged = self.verify(run_id)
+        if damaged:
+            raise Damaged(f"not as written: {', '.join(damaged)}")
+        folder = self.run_folder(run_id)
+        with open(folder / EVALUATIONS, newline="") as file:
+            rows = list(csv.DictReader(file))
+        episodes = [[float(r) for r in row["returns"].split()] for row in rows]
+        return Record(
+            run=self.load_run(run_id),
+            result=_json(folder / RESULT),
+            world=_json(folder / WORLD),
+            steps=np.array([int(row["step"]) for row in rows], dtype=np.int64),
+            returns=np.array([float(np.mean(e)) for e in episodes]),
+            episodes=episodes,
+        )
+
+    @contextmanager
+    def claim(self, run_id: str) -> Iterator[None]:
+        """Hold a run while working on it. Held if another process does; the lock goes with the process."""
+        with open(self.run_folder(run_id) / LOCK, "a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.seek(0)
+                raise Held(f"run {run_id} is held by {lock.read().strip() or 'another process'}") from None
+            lock.truncate(0)
+            lock.write(f"process {os.getpid()} on {os.uname().nodename}")
+            lock.flush()
+            yield
+
+    def _is_held(self, folder: Path) -> bool:
+        with open(folder / LOCK, "a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            return False
+
+    # Studies.
+
+    def save_study(self, study: Study, cells: list[Cell], text: str) -> None:
+        """Keep a study's file and its list of runs, so that tables can be made without the registry that expanded it.
+
+        BadInput if another study has that name already.
+        """
+        folder = self.study_folder(study.name)
+        kept = folder / "study.toml"
+        if kept.is_file() and kept.read_text() != text:
+            raise BadInput(
+                f"the store has another study named {study.name!r} ({kept}): give this one another name (--name), or "
+                "another store (--store)"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "cells.json", (json.dumps([_cell_words(c) for c in cells], indent=1) + "\n").encode())
+        write_atomically(kept, text.encode())
+
+    def cells(self, name: str) -> list[dict[str, Any]]:
+        """The runs of a study with their places in it. BadInput if the store has no such study."""
+        path = self.study_folder(name) / "cells.json"
+        if "/" in name or not path.is_file():
+            known = self.studies()
+            listed = ", ".join(known) or "none"
+            raise BadInput(f"the store {self.root} has no study {name!r}. {nearest(name, known)}Known: {listed}")
+        cells: list[dict[str, Any]] = json.loads(path.read_text())
+        return cells
+
+    def studies(self) -> list[str]:
+        return sorted(p.parent.name for p in self.root.glob("studies/*/cells.json"))
+
+
+def _cell_words(cell: Cell) -> dict[str, Any]:
+    return {
+        "run": cell.run.id,
+        "label": cell.label,
+        "agent": cell.run.agent.name,
+        "env": cell.run.env,
+        "density": cell.density,
+        "seed": cell.run.seed,
+        "axes": dict(cell.axes),
+    }
+
+
+def _json(path: Path) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(path.read_text())
+    return value

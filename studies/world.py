@@ -1,0 +1,42 @@
+"""The world of a run: versions of everything that computes, and the machine's kind. Never part of a run's id."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib import metadata
+from typing import Any
+
+from registry import Registry
+
+LIBRARIES = ("torch", "numpy", "scipy", "gymnasium", "mujoco", "pluggy", "safetensors", "sparsity-rl")
+
+
+def world(registry: Registry, device: str) -> dict[str, Any]:
+    """Versions of the libraries and plugins, threads, CPU capability, device and host."""
+    import torch
+
+    plugins = {
+        str(entry.origin): entry.source_hash
+        for kind in ("prune", "grow", "agent", "method", "schedule", "budget", "target", "moments", "wrapper")
+        for entry in registry.entries(kind)
+        if not entry.origin.in_tree
+    }
+    return {
+        "python": platform.python_version(),
+        **{library: _version(library) for library in LIBRARIES},
+        "plugins": plugins,
+        "threads": torch.get_num_threads(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
+        "platform": f"{sys.platform} {platform.machine()}",
+        "host": os.uname().nodename,
+    }
+
+
+def _version(library: str) -> str | None:
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return None
