@@ -41,20 +41,37 @@ def nearest(name: str, known: typing.Iterable[str]) -> str:
 
 def read_signature(function: Callable[..., Any]) -> tuple[tuple[str, ...], tuple[Setting, ...]]:
     """Inputs (parameters before `*`) and settings (keyword-only ones) of a part's function."""
-    hints = typing.get_type_hints(function)
+    parameters = inspect.signature(function).parameters
+    hints = _setting_types(function, parameters)
     inputs, settings = [], []
-    for name, parameter in inspect.signature(function).parameters.items():
+    for name, parameter in parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise PartError(f"{parameter} in its signature: inputs and settings must be named one by one")
         if parameter.kind is parameter.KEYWORD_ONLY:
             if name not in hints:
                 raise PartError(f"setting {name!r} has no annotation: write, say, `{name}: float = 0.1`")
+            if parameter.default is not parameter.empty:
+                fit(parameter.default, hints[name], f"the default of setting {name!r}")
             settings.append(Setting(name, hints[name], parameter.default))
         elif parameter.default is not parameter.empty:
             raise PartError(f"input {name!r} has a default: put `*` before it, if it is a setting")
         else:
             inputs.append(name)
     return tuple(inputs), tuple(settings)
+
+
+def _setting_types(function: Callable[..., Any], parameters: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
+    """Types of the settings alone: what an input is annotated with may be known to type checkers only."""
+    written = {
+        name: parameter.annotation
+        for name, parameter in parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.annotation is not parameter.empty
+    }
+    holder = types.SimpleNamespace(__annotations__=written)
+    try:
+        return typing.get_type_hints(holder, getattr(inspect.unwrap(function), "__globals__", {}))
+    except Exception as error:
+        raise PartError(f"the annotation of a setting cannot be read: {error}") from error
 
 
 def check_settings(

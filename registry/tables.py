@@ -128,7 +128,7 @@ class Registry:
         """Load a plugin from a Python file. Any problem with it is a PartError: whoever names a file wants it."""
         path = Path(path)
         if not path.is_file():
-            raise PartError(f"plugin file {str(path)!r} does not exist")
+            raise PartError(f"plugin file {str(path)!r} {'is a folder' if path.is_dir() else 'does not exist'}")
         if path.resolve() in self._files():
             return
         spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
@@ -137,23 +137,16 @@ class Registry:
         module = importlib.util.module_from_spec(spec)
         try:
             spec.loader.exec_module(module)
-            self._admit(module, Origin(str(path)))
-        except PartError:
-            raise
+            self._admit(module, Origin(str(path)), named=True)
         except (Exception, SystemExit) as error:
             raise PartError(f"plugin {str(path)!r} cannot be loaded: {_said(error)}") from error
-        for claims in self._claims.values():
-            if len(claims) > 1 and claims[-1].origin.plugin == str(path):
-                raise PartError(_doubled(claims))
 
     def load_module(self, name: str) -> None:
         """Load a plugin that can be imported, unless it is here already. Any problem with it is a PartError."""
         try:
             module = importlib.import_module(name)
             if not self._manager.is_registered(module):
-                self._admit(module, Origin(name))
-        except PartError:
-            raise
+                self._admit(module, Origin(name), named=True)
         except (Exception, SystemExit) as error:
             raise PartError(f"plugin {name!r} cannot be loaded: {_said(error)}") from error
 
@@ -212,14 +205,19 @@ class Registry:
         self.problems.append(problem)
         warnings.warn(f"set aside: {problem}", stacklevel=2)
 
-    def _admit(self, plugin: object, origin: Origin) -> None:
-        """Register a plugin and collect its parts; if anything is wrong with it, none of them enters."""
+    def _admit(self, plugin: object, origin: Origin, *, named: bool = False) -> None:
+        """Register a plugin and collect its parts; if anything is wrong with it, none of them enters.
+
+        A name that is taken is wrong of a plugin that somebody `named`; of one that merely is installed it is a problem
+        that only concerns those who use the name.
+        """
         origin = replace(origin, file=str(getattr(plugin, "__file__", "") or ""))
         name = self._manager.register(plugin, origin.plugin)
         try:
             entries = self._collect(plugin, origin)
             self._check_hooks(plugin)
             self._check_inputs(entries)
+            self._check_names(entries, named)
         except BaseException:
             self._manager.unregister(name=name)
             raise
@@ -248,9 +246,16 @@ class Registry:
             self._manager.check_pending()
         except pluggy.PluginValidationError:
             known = [f"register_{kind}" for kind in KINDS]
-            for hook in (name for name in dir(plugin) if name.startswith("register_") and name not in known):
+            marked = (name for name, value in vars(plugin).items() if hasattr(value, f"{PROJECT}_impl"))
+            for hook in (name for name in marked if name not in known):
                 raise PartError(f"unknown hook {hook!r}. {nearest(hook, known)}Known: {', '.join(known)}") from None
             raise
+
+    def _check_names(self, entries: list[Entry], named: bool) -> None:
+        for entry in entries:
+            claims = self._claims.get((entry.kind.name, entry.name), [])
+            if named and claims:
+                raise PartError(_doubled([*claims, entry]))
 
     def _check_inputs(self, entries: list[Entry]) -> None:
         traces = {*self.names("trace"), *(entry.name for entry in entries if entry.kind.name == "trace")}
@@ -274,9 +279,9 @@ class _Register:
 
     def __call__(self, value: Any, *, name: str | None = None, about: str = "", **facts: Any) -> Any:
         kind = self._kind
-        for fact in facts:
-            if fact not in kind.facts:
-                raise PartError(f"register for a {kind.name} takes no {fact!r}")
+        self._check_facts(facts)
+        if not kind.row and not inspect.isfunction(value):
+            raise PartError(f"{kind.name} {name or value!r} must be a function, not {value!r}")
         chosen = name or str(getattr(value, "__name__", ""))
         if not re.fullmatch(r"[a-z][a-z0-9_-]{0,60}", chosen):
             raise PartError(
@@ -294,12 +299,20 @@ class _Register:
             if here != kind.row:
                 raise PartError(f"{kind.name} {name!r} must be a {kind.row.split(':')[1]}, not {value!r}")
             return (), ()
-        if not inspect.isfunction(value):
-            raise PartError(f"{kind.name} {name!r} must be a function, not {value!r}")
+        if kind.name == "trace" and name in kind.inputs:
+            raise PartError(f"a trace cannot be named {name!r}: that is an input of its own")
         try:
             return read_signature(value)
-        except (PartError, NameError) as error:
+        except PartError as error:
             raise PartError(f"{kind.name} {name!r}: {error}") from error
+
+    def _check_facts(self, facts: Mapping[str, Any]) -> None:
+        for fact in facts:
+            if fact not in self._kind.facts:
+                raise PartError(f"register for a {self._kind.name} takes no {fact!r}")
+        window = facts.get("window", 1)
+        if isinstance(window, bool) or not isinstance(window, int) or window < 1:
+            raise PartError(f"window is a whole number of optimiser steps before an event, at least 1, not {window!r}")
 
 
 def _doubled(claims: list[Entry]) -> str:

@@ -2,7 +2,7 @@
 
 from rl.agent import Agent, Batch, Learner
 from rl.checkpoint import WeightsRefused, load_weights, save_weights
-from rl.environment import Environment, EnvironmentRefused, check, make, sizes
+from rl.environment import Environment, EnvironmentRefused, make, sizes
 from rl.networks import Actor, Critics, PopulationLinear
 from rl.random_policy import RandomPolicy, random
 from rl.replay import Replay, UniformReplay, bytes_needed, uniform
@@ -33,7 +33,6 @@ __all__ = [
     "UniformReplay",
     "WeightsRefused",
     "bytes_needed",
-    "check",
     "env_seed",
     "evaluate",
     "load_weights",

@@ -42,7 +42,7 @@ def training_flops(active_weights: Mapping[str, float], strides: Mapping[str, in
 
     Forward and backward pass are three passes of one multiplication and one addition a weight; a learner that steps on
     every second update counts half. Target networks, acting and the critic's pass in the actor's loss are left out, as
-    in the paper. W may be a mean over training.
+    in the paper, and so are the dense gradients that some growth criteria ask for. W may be a mean over training.
     """
     return 6.0 * batch_size * sum(weights / strides[name] for name, weights in active_weights.items())
 

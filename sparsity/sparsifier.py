@@ -19,12 +19,11 @@ from torch.optim import Optimizer
 from registry import Bound, Registry, default_registry, part
 from sparsity.adapt import Scored, adapt, shared_goals
 from sparsity.allocation import counts
+from sparsity.ask import ask, check_mask, check_scores, who
 from sparsity.event import Event, LayerChange, LayerDensity
 from sparsity.execution import MaskedWeight
 from sparsity.method import Method
 from sparsity.rewire import Rewired, rewire
-from sparsity.score import check_scores, score
-from sparsity.target import follow
 from sparsity.trained import Handle, Trained
 from sparsity.weights import candidate_weights, member_shapes
 
@@ -203,7 +202,7 @@ class Sparsifier:
         for weight, goal in zip(self._weights, self._goals, strict=True):
             mask = self._first_mask(weight, goal)
             weight.set_mask(mask)
-            weight.keep_in_target(follow_online)
+            weight.mask_target()
             weight.tend_moments(self._optimizer, self._part["moments"], torch.zeros_like(mask))
         if self._budget == self._density:  # A drawn number of connections is the budget from now on.
             self._final = {w.name: w.nnz for w in self._weights}
@@ -214,13 +213,14 @@ class Sparsifier:
         empty = torch.zeros_like(weight.mask)
         inputs = {"weight": weight.value.clone(), "noise": self._noise(weight), "mask": empty}
         density = self._layer_density_at(weight.name, self._budget)
-        first: Tensor = score(self._part["initial"], density=density, **inputs)
-        what = f"initial {self.method.initial.name!r} (layer {weight.name})"
-        if first.dtype != torch.bool:
+        first = ask(self._part["initial"], density=density, **inputs)
+        what = f"{who(self._part['initial'])} (layer {weight.name})"
+        if not isinstance(first, Tensor) or first.dtype != torch.bool:
             check_scores(what, first, empty, ~empty)
             return rewire(empty, first, first, torch.zeros_like(goal), goal, tie=self._noise(weight)).mask
-        if first.shape != empty.shape or not bool(first.flatten(1).any(dim=1).all()):
-            raise ValueError(f"{what} must give a mask shaped {tuple(empty.shape)} with at least one connection")
+        check_mask(what, first, empty)
+        if not bool(first.flatten(1).any(dim=1).all()):
+            raise ValueError(f"{what} left a layer without any connection: choose a higher density")
         return first
 
     # When: phase 2.
@@ -328,7 +328,8 @@ class Sparsifier:
             kept = self._traced[name]
             for weight in self._weights:
                 inputs = {"weight": weight.value, "mask": weight.mask, "grad": self._grad(weight, trace)}
-                kept[weight.name] = score(trace, trace=kept[weight.name], **inputs)
+                kept[weight.name] = ask(trace, trace=kept[weight.name], **inputs)
+                check_scores(f"{who(trace)} (layer {weight.name})", kept[weight.name], weight.mask, weight.mask)
 
     def _event_within(self, window: int) -> bool:
         plans = (self._plan(self.steps + ahead) for ahead in range(window))
@@ -369,8 +370,9 @@ class Sparsifier:
 
     def _scored(self, weight: MaskedWeight) -> Scored:
         drop, grow = self._criterion("prune", weight), self._criterion("grow", weight)
-        check_scores(f"prune {self.method.prune.name!r} (layer {weight.name})", drop, weight.mask, weight.mask)
-        check_scores(f"grow {self.method.grow.name!r} (layer {weight.name})", grow, weight.mask, ~weight.mask)
+        layer = f"(layer {weight.name})"
+        check_scores(f"{who(self._part['prune'])} {layer}", drop, weight.mask, weight.mask)
+        check_scores(f"{who(self._part['grow'])} {layer}", grow, weight.mask, ~weight.mask)
         return Scored(weight.mask, drop, grow, self._noise(weight))
 
     def _criterion(self, kind: str, weight: MaskedWeight, **more: Tensor) -> Tensor:
@@ -378,7 +380,7 @@ class Sparsifier:
         if criterion.asks("grad") and self._dense.get(weight.name) is None:
             self._grad(weight, criterion)  # It says what is missing.
         traces = {name: kept[weight.name] for name, kept in self._traced.items()}
-        scores: Tensor = score(
+        scores: Tensor = ask(
             criterion,
             weight=weight.value,
             grad=self._dense.get(weight.name),
@@ -390,7 +392,10 @@ class Sparsifier:
         return scores
 
     def _spread(self, removed: Tensor, nnz: Tensor, room: Tensor) -> Tensor:
-        shares: Tensor = self._part["spread"](removed=removed, nnz=nnz, room=room)
+        spread = self._part["spread"]
+        shares: Tensor = ask(spread, removed=removed, nnz=nnz, room=room)
+        if shares.shape != room.shape or not bool((torch.isfinite(shares) & (shares >= 0)).all()):
+            raise ValueError(f"{who(spread)} must give {room.numel()} shares, finite and not negative, not {shares!r}")
         return shares
 
     def _take(self, weight: MaskedWeight, change: Rewired, stepped: Tensor) -> LayerChange:
@@ -414,8 +419,3 @@ class Sparsifier:
             if trace.entry.facts.get("window") is not None:
                 for kept in self._traced[name].values():
                     kept.zero_()
-
-
-def follow_online(mask: Tensor, **_: Tensor) -> Tensor:
-    """At the start a slow copy takes the online mask, whatever its rule."""
-    return follow(mask)
