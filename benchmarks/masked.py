@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.masked --repeats 15
 
-HalfCheetah sizes (17 observations, 6 actions). The median over repeats of blocks of updates, and the range of the ratio to the
-dense agent's block of the same repeat: timings drift with the machine, ratios do less. Rewirings fall into the blocks as often
-as a study has them (every 1,000 updates).
+HalfCheetah sizes (17 observations, 6 actions). The median over repeats of blocks of updates, and the range of the ratio
+to the dense agent's block of the same repeat: timings drift with the machine, ratios do less. Rewirings fall into the
+blocks as often as a study has them (every 1,000 updates).
 """
 
 from __future__ import annotations
@@ -72,9 +72,8 @@ def main() -> None:
         print(f"batch {batch_size}: ms per update (median), ratio to dense (median, range)")
         for name, taken in times.items():
             ratios = np.array(taken) / np.array(times["dense"])
-            print(
-                f"  {name:8}{np.median(taken):7.2f}   {np.median(ratios):.2f} ({ratios.min():.2f} ... {ratios.max():.2f})"
-            )
+            spread = f"({ratios.min():.2f} ... {ratios.max():.2f})"
+            print(f"  {name:8}{np.median(taken):7.2f}   {np.median(ratios):.2f} {spread}")
 
 
 if __name__ == "__main__":

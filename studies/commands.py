@@ -11,10 +11,11 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from registry import KINDS, Entry, PartError, Registry, use_registry
-from studies import cli
+from studies import cli, flags
 from studies.outcomes import collect
 from studies.problems import BadInput, printable
 from studies.read import find, read_file, study_from
@@ -30,6 +31,7 @@ FAIR = {"eligible": "hidden", "allocation": "erk", "schedule": {"every": 1000, "
 def carry_out(command: Any) -> int:
     """Carry a command out; its exit code."""
     signal.signal(signal.SIGTERM, _terminated)
+    warnings.showwarning = _warn
     try:
         return _COMMANDS[type(command)](command)
     except (BadInput, PartError) as error:
@@ -49,6 +51,10 @@ def carry_out(command: Any) -> int:
 
 def _terminated(number: int, frame: object) -> None:
     raise SystemExit(128 + number)
+
+
+def _warn(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"warning: {printable(str(message))}", file=sys.stderr)
 
 
 def _refuse(error: ValueError, debug: bool) -> int:
@@ -91,32 +97,35 @@ def _train(command: cli.Train) -> int:
         "random_episodes": 0,
     }
     if command.density is not None:
-        tables["densities"] = [_density(command.density)]
-    tables |= _setup(command, [command.agent])
+        tables["densities"] = [flags.density(command.density)]
+    tables |= flags.setup(command, [command.agent])
     study = _adhoc(tables, command, registry)
-    made, text = plan(study, Store(command.store), registry, _options(command)), _toml(tables | {"name": study.name})
+    made, text = (
+        plan(study, Store(command.store), registry, _options(command)),
+        flags.toml(tables | {"name": study.name}),
+    )
     return _run(made, text, command, registry)
 
 
 def _study_run(command: cli.StudyRun) -> int:
     registry, store = _registry(command), Store(command.store)
-    flags = _grid(command)
+    words = flags.grid(command)
     if command.study is None:
-        if "methods" not in flags or "envs" not in flags:
+        if "methods" not in words or "envs" not in words:
             raise BadInput(
                 "give a study's name or file, or a grid: --methods dense,set --envs Hopper-v5 --steps 100000"
             )
-        tables: dict[str, Any] = {"agents": ["td3"], "seeds": 1, "steps": 100_000, "all": FAIR} | flags
-        tables |= _setup(command, tables["agents"])
+        tables: dict[str, Any] = {"agents": ["td3"], "seeds": 1, "steps": 100_000, "all": FAIR} | words
+        tables |= flags.setup(command, tables["agents"])
         study = _adhoc(tables, command, registry)
-        text = _toml(tables | {"name": study.name})
+        text = flags.toml(tables | {"name": study.name})
     else:
         path = find(command.study, store.root)
-        tables = read_file(path) | flags
-        tables |= _setup(command, tables.get("agents", []), tables.get("settings"))
+        tables = read_file(path) | words
+        tables |= flags.setup(command, tables.get("agents", []), tables.get("settings"))
         name = command.name or (path.parent.name if path.name == "study.toml" else path.stem)
         study = study_from(tables, registry, name=name, where=str(path), text=path.read_text("utf-8-sig"))
-        text = _toml(tables | {"name": study.name})
+        text = flags.toml(tables | {"name": study.name})
     options = _options(command, workers=command.workers, executor=command.executor)
     return _run(plan(study, store, registry, options), text, command, registry, options)
 
@@ -152,110 +161,9 @@ def _options(command: cli.Setup, workers: int = 1, executor: str = "local") -> O
 
 def _adhoc(tables: Mapping[str, Any], command: cli.Setup, registry: Registry) -> Study:
     """A study without a file, named by the hash of its contents unless it was given a name."""
+    study = study_from(tables, registry, name="adhoc", where="flags")
     words = canonical({k: v for k, v in tables.items() if k != "name"})
-    name = command.name or f"adhoc-{hashlib.sha256(words.encode()).hexdigest()[:8]}"
-    return study_from(tables, registry, name=name, where="flags")
-
-
-def _grid(command: cli.StudyRun) -> dict[str, Any]:
-    """The flags that say what to compare, as a study file would."""
-    grid: dict[str, Any] = {}
-    if command.methods is not None:
-        grid["methods"] = {name: {"base": name} for name in _split(command.methods)}
-    if command.envs is not None:
-        grid["envs"] = _split(command.envs)
-    if command.agents is not None:
-        grid["agents"] = _split(command.agents)
-    if command.densities is not None:
-        grid["densities"] = [_number(text, "--densities") for text in _split(command.densities)]
-    if command.seeds is not None:
-        seeds = [int(_number(text, "--seeds")) for text in _split(command.seeds)]
-        grid["seeds"] = seeds if "," in command.seeds else seeds[0]
-    if command.steps is not None:
-        grid["steps"] = command.steps
-    return grid
-
-
-def _setup(command: cli.Setup, agents: list[str], settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The flags that say how runs are set up, as a study file would."""
-    tables: dict[str, Any] = {}
-    merged: dict[str, dict[str, Any]] = {agent: dict(words) for agent, words in (settings or {}).items()}
-    for text in command.set:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise BadInput(f"--set takes KEY=VALUE, not {text!r}")
-        agent, dot, setting = key.partition(".")
-        if dot:
-            merged.setdefault(agent, {})[setting] = _value(value)
-        else:
-            tables[key] = _value(value)
-    if command.hidden is not None:
-        widths = [int(_number(text, "--hidden")) for text in _split(command.hidden)]
-        for agent in agents:
-            merged.setdefault(agent, {})["hidden"] = widths
-    if merged:
-        tables["settings"] = merged
-    for key in ("preset", "eval_every", "name"):
-        if getattr(command, key) is not None:
-            tables[key] = getattr(command, key)
-    if command.execution != "auto":
-        tables["execution"] = command.execution
-    if command.device != "cpu":
-        tables["device"] = command.device
-    return tables
-
-
-def _split(text: str) -> list[str]:
-    return [piece.strip() for piece in text.split(",") if piece.strip()]
-
-
-def _number(text: str, flag: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise BadInput(f"{flag}: {printable(text)!r} is not a number") from None
-
-
-def _density(text: str) -> float | dict[str, float]:
-    if "=" not in text:
-        return _number(text, "--density")
-    pairs = [piece.partition("=") for piece in _split(text)]
-    return {name: _number(value, "--density") for name, _, value in pairs}
-
-
-def _value(text: str) -> Any:
-    """A setting as TOML would read it, else as text."""
-    import tomllib
-
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def _toml(tables: Mapping[str, Any]) -> str:
-    """A study's tables as TOML: plain keys first, then one inline table a key. JSON values are TOML but for tables."""
-    lines = [f"{key} = {_inline(value)}" for key, value in tables.items() if not isinstance(value, Mapping)]
-    for key, table in tables.items():
-        if isinstance(table, Mapping):
-            lines += ["", f"[{key}]", *(f"{_key(name)} = {_inline(value)}" for name, value in table.items())]
-    return "\n".join(lines) + "\n"
-
-
-def _inline(value: Any) -> str:
-    import json
-
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{_key(name)} = {_inline(item)}" for name, item in value.items()) + " }"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_inline, value)) + "]"
-    return json.dumps(value)
-
-
-def _key(name: str) -> str:
-    import json
-
-    return json.dumps(name)
+    return replace(study, name=command.name or f"adhoc-{hashlib.sha256(words.encode()).hexdigest()[:8]}")
 
 
 # Looking.

@@ -59,6 +59,20 @@ class StudyFile:
 
 KEYS = tuple(f.name for f in fields(StudyFile))
 
+_SHAPES = {
+    **dict.fromkeys(("agents", "envs"), "a list of names"),
+    **dict.fromkeys(("name", "question", "execution", "device", "preset"), "text"),
+    **dict.fromkeys(("steps", "warmup", "eval_every", "episodes", "random_episodes"), "a whole number"),
+    **dict.fromkeys(("all", "settings"), "a table"),
+    "seeds": "a whole number (how many) or a list of them (which)",
+    "densities": "a list of numbers in (0, 1], or of tables by learner",
+    "methods": "a table of rows, each a method's name or a table with `base`",
+    "axes": "a table of lists",
+    "replay": "a name, or a table with `part`",
+    "wrappers": "a list of names, or of tables with `part`",
+}
+"""What a key holds, in words."""
+
 
 def find(name: str, store: Path) -> Path:
     """The file that a study's name means: a path if it has `.toml` or `/`, else first the store, then the catalogue."""
@@ -104,7 +118,8 @@ def study_from(
     try:
         file = StudyFile(**tables)
     except ValidationError as error:
-        raise BadInput(*(_problem(e, where, text) for e in error.errors())) from None
+        found = [_problem(e, tables, where, text) for e in error.errors()]
+        raise BadInput(*dict.fromkeys(found)) from None
     problems = []
     seeds = tuple(range(file.seeds)) if isinstance(file.seeds, int) else tuple(file.seeds)
     densities: list[Any] = []
@@ -181,15 +196,14 @@ def _unknown_agents(file: Any, registry: Registry, where: str) -> list[str]:
     return problems
 
 
-def _problem(error: Any, where: str, text: str) -> str:
+def _problem(error: Any, tables: Mapping[str, Any], where: str, text: str) -> str:
     """One of pydantic's errors as a line: where, what was read, what is allowed."""
-    place = [str(p) for p in error["loc"]]
-    key = place[0] if place else ""
+    key = str(error["loc"][0])
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"{where}{_line(key, text)}: unknown key {key!r}. {nearest(key, KEYS)}Allowed: {', '.join(KEYS)}"
     if error["type"] in ("missing", "missing_argument"):
-        return f"{where}: {key!r} is missing"
-    return f"{where}{_line(key, text)}: {key}: {error['msg']}, not {error['input']!r}"
+        return f"{where}: {key!r} is missing: {_SHAPES[key]}"
+    return f"{where}{_line(key, text)}: {key} must be {_SHAPES[key]}, not {tables[key]!r}"
 
 
 def _line(key: str, text: str) -> str:

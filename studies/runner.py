@@ -127,7 +127,9 @@ def _device(device: str) -> list[str]:
     index = int(device.partition(":")[2] or 0)
     if index < torch.cuda.device_count():
         return []
-    return [f"device: {device!r} is not there: this torch sees {torch.cuda.device_count()} CUDA devices; use --device cpu"]
+    return [
+        f"device: {device!r} is not there: this torch sees {torch.cuda.device_count()} CUDA devices; use --device cpu"
+    ]
 
 
 def _rehearsed(cells: Sequence[Cell], sizes: Mapping[str, tuple[int, int]], registry: Registry) -> list[str]:
@@ -145,10 +147,10 @@ def _rehearsed(cells: Sequence[Cell], sizes: Mapping[str, tuple[int, int]], regi
         seen.add(canonical(contents))
         try:
             for learner, method in cell.run.methods.items():
-                words = canonical(contents["methods"][learner])
+                words = canonical([contents["methods"][learner], cell.run.updates])
                 if words not in called:
                     called.add(words)
-                    rehearse_method(method, registry)
+                    rehearse_method(method, registry, total=cell.run.updates)
             rehearse(cell.run, sizes[cell.run.env], registry)
         except (ValueError, RuntimeError) as error:
             problem = f"[methods] {cell.label!r} on {cell.run.env}: {error}"

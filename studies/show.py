@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from registry import KINDS, Entry, Registry
+from registry import KINDS, Entry, Kind, Registry
 from studies.outcomes import collect
 from studies.problems import printable
 from studies.read import CATALOGUE
@@ -92,12 +92,13 @@ def damaged(name: str, store: Store) -> tuple[int, list[str]]:
 
 
 def part_list(registry: Registry, kind: str | None) -> str:
-    """One line a part, under its kind."""
-    lines = []
+    """One line a part, under its kind with what a part of it may ask for."""
+    lines: list[str] = []
     for name in [kind] if kind is not None else KINDS:
         entries = registry.entries(name)
-        lines.append(f"{name}: {KINDS[name].gives}")
-        lines += [f"  {entry.name:16} {entry.summary}{_maker(entry)}" for entry in entries]
+        wide = max((len(entry.name) for entry in entries), default=0)
+        lines += ["", _heading(KINDS[name])] if lines else [_heading(KINDS[name])]
+        lines += [f"  {entry.name:{wide}}  {entry.summary}{_maker(entry)}" for entry in entries]
         lines += [] if entries else ["  none"]
     return "\n".join(lines)
 
@@ -120,7 +121,6 @@ def part_page(entry: Entry) -> str:
 def conformance(entries: Sequence[Entry], registry: Registry) -> tuple[int, str]:
     """How many problems the parts have, and what they are."""
     from rl.check import check_part as check_rl
-
     from sparsity.check import check_part
 
     lines, problems = [], 0
@@ -128,9 +128,18 @@ def conformance(entries: Sequence[Entry], registry: Registry) -> tuple[int, str]
         check = check_rl if entry.kind.name in ("agent", "replay", "wrapper") else check_part
         found = check(entry, registry)
         problems += len(found)
-        lines.append(f"{entry.kind.name} {entry.name}: {'conforms' if not found else f'{len(found)} problems'}")
+        lines.append(f"{entry.kind.name} {entry.name}: {_verdict(len(found))}")
         lines += [f"  {problem}" for problem in found]
     return problems, "\n".join(lines)
+
+
+def _verdict(problems: int) -> str:
+    return "conforms" if not problems else f"{problems} problem{'s' if problems > 1 else ''}"
+
+
+def _heading(kind: Kind) -> str:
+    asked = [*kind.inputs, *(["any trace"] if kind.traces else [])]
+    return f"{kind.name}({', '.join(asked)}): {kind.gives}" if asked else f"{kind.name}: {kind.gives}"
 
 
 def _maker(entry: Entry) -> str:

@@ -167,6 +167,9 @@ class Study:
         problems: list[str] = []
         cells: list[Cell] = []
         self._check_numbers(problems)
+        self._check_agents(registry, problems)
+        if problems:
+            raise BadInput(*problems)
         for agent, env in itertools.product(self.agents, self.envs):
             for label, words in self.methods.items():
                 for axes in self._axes():
@@ -198,8 +201,16 @@ class Study:
         problems += [f"seeds must lie in 0 ... 2**32 - 1, not {seed}" for seed in self.seeds if not 0 <= seed < 2**32]
         if len(set(self.seeds)) < len(self.seeds):
             problems.append(f"seeds are given twice: {list(self.seeds)}")
-        if not self.seeds or not self.envs or not self.methods or not self.agents:
-            problems.append("the grid is empty: give at least one agent, environment, method and seed")
+        if self.rows() == 0:
+            problems.append("the grid is empty: agents, envs, methods, seeds and every axis need at least one entry")
+
+    def _check_agents(self, registry: Registry, problems: list[str]) -> None:
+        """Build each agent once, so that a bad setting is told once and not for every row."""
+        for agent in self.agents:
+            try:
+                learner_names(self._agent(agent, {}, registry), registry)
+            except ValueError as error:
+                problems.append(f"[settings.{agent}]: {error}")
 
     def _axes(self) -> Iterator[dict[str, Any]]:
         for values in itertools.product(*self.axes.values()):

@@ -38,11 +38,15 @@ def cores() -> int:
 def local(jobs: Sequence[Job], report: Report, *, workers: int = 0) -> None:
     """Processes on this machine, `workers` at a time; 0 is one a core. An interrupt ends them all."""
     running: dict[str, subprocess.Popen[str]] = {}
-    stopped = threading.Event()
+    stopped, one_at_a_time = threading.Event(), threading.Lock()
+
+    def tell(run_id: str, record: Mapping[str, Any]) -> None:
+        with one_at_a_time:
+            report(run_id, record)
 
     def work(job: Job) -> None:
         if not stopped.is_set():
-            _carry_out(job, report, running)
+            _carry_out(job, tell, running)
 
     with ThreadPoolExecutor(max_workers=workers or cores()) as pool:
         futures = [pool.submit(work, job) for job in jobs]
@@ -59,20 +63,23 @@ def local(jobs: Sequence[Job], report: Report, *, workers: int = 0) -> None:
 def _carry_out(job: Job, report: Report, running: dict[str, subprocess.Popen[str]]) -> None:
     # Standard error goes to a file: a full pipe that nobody reads would hang the run.
     with tempfile.TemporaryFile("w+", errors="replace") as errors:
-        process = subprocess.Popen(
-            job.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True,
+        with subprocess.Popen(
+            job.command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
             env=os.environ | ONE_THREAD,
-        )  # fmt: skip
-        running[job.id] = process
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("{"):
-                report(job.id, json.loads(line))
-        code = process.wait()
+        ) as process:
+            running[job.id] = process
+            assert process.stdout is not None
+            for line in process.stdout:
+                if line.startswith("{"):
+                    report(job.id, json.loads(line))
         running.pop(job.id, None)
         errors.seek(0)
         tail = "".join(deque(errors, maxlen=30)).strip()
-        report(job.id, {"ended": code, "cause": tail if code else ""})
+        report(job.id, {"ended": process.returncode, "cause": tail if process.returncode else ""})
 
 
 @hookimpl

@@ -1,0 +1,107 @@
+"""The words of the command line as the tables of a study file: one schema, however a study is said."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from typing import Any
+
+from studies import cli
+from studies.problems import BadInput, printable
+
+
+def grid(command: cli.StudyRun) -> dict[str, Any]:
+    """The flags that say what to compare, as a study file would."""
+    grid: dict[str, Any] = {}
+    if command.methods is not None:
+        grid["methods"] = {name: {"base": name} for name in _split(command.methods)}
+    if command.envs is not None:
+        grid["envs"] = _split(command.envs)
+    if command.agents is not None:
+        grid["agents"] = _split(command.agents)
+    if command.densities is not None:
+        grid["densities"] = [_number(text, "--densities") for text in _split(command.densities)]
+    if command.seeds is not None:
+        seeds = [_number(text, "--seeds") for text in _split(command.seeds)]
+        grid["seeds"] = seeds if "," in command.seeds else seeds[0]
+    if command.steps is not None:
+        grid["steps"] = command.steps
+    return grid
+
+
+def setup(command: cli.Setup, agents: list[str], settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The flags that say how runs are set up, as a study file would."""
+    tables: dict[str, Any] = {}
+    merged: dict[str, dict[str, Any]] = {agent: dict(words) for agent, words in (settings or {}).items()}
+    for text in command.set:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise BadInput(f"--set takes KEY=VALUE, not {text!r}")
+        agent, dot, setting = key.partition(".")
+        if dot:
+            merged.setdefault(agent, {})[setting] = _value(value)
+        else:
+            tables[key] = _value(value)
+    if command.hidden is not None:
+        widths = [_number(text, "--hidden") for text in _split(command.hidden)]
+        for agent in agents:
+            merged.setdefault(agent, {})["hidden"] = widths
+    if merged:
+        tables["settings"] = merged
+    for key in ("preset", "eval_every", "name"):
+        if getattr(command, key) is not None:
+            tables[key] = getattr(command, key)
+    if command.execution != "auto":
+        tables["execution"] = command.execution
+    if command.device != "cpu":
+        tables["device"] = command.device
+    return tables
+
+
+def _split(text: str) -> list[str]:
+    return [piece.strip() for piece in text.split(",") if piece.strip()]
+
+
+def _number(text: str, flag: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise BadInput(f"{flag}: {printable(text)!r} is not a number") from None
+
+
+def density(text: str) -> float | dict[str, float]:
+    """0.1, or one a learner: actor=0.1,critic=0.2."""
+    if "=" not in text:
+        return _number(text, "--density")
+    pairs = [piece.partition("=") for piece in _split(text)]
+    return {name: _number(value, "--density") for name, _, value in pairs}
+
+
+def _value(text: str) -> Any:
+    """A setting as TOML would read it, else as text."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def toml(tables: Mapping[str, Any]) -> str:
+    """A study's tables as TOML: plain keys first, then one inline table a key. JSON values are TOML but for tables."""
+    lines = [f"{key} = {_inline(value)}" for key, value in tables.items() if not isinstance(value, Mapping)]
+    for key, table in tables.items():
+        if isinstance(table, Mapping):
+            lines += ["", f"[{key}]", *(f"{_key(name)} = {_inline(value)}" for name, value in table.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _inline(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_key(name)} = {_inline(item)}" for name, item in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_inline, value)) + "]"
+    return json.dumps(value)
+
+
+def _key(name: str) -> str:
+    return json.dumps(name)

@@ -1,0 +1,45 @@
+"""Names, numbers and returns in words: what every table and figure of a study says alike.
+
+Labels come from study files that others may have written: `clean` leaves in them nothing that a terminal or a
+file would obey; escaping the specials of a format is that format's own.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Sequence
+from typing import Final
+
+from studies.statistics import Row, window
+
+RANDOM: Final = "random policy"
+ABSENT: Final = "-"
+
+
+def clean(text: str) -> str:
+    """Text without control, format and surrogate characters; white space of any kind becomes one space."""
+    spaced = " ".join(text.split())
+    return "".join(c for c in spaced if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp")).strip()
+
+
+def shorten(text: str, width: int) -> str:
+    """Text of at most `width` characters; the middle goes, for variants of a method differ at the end."""
+    tail = (width - 2) // 2
+    return text if len(text) <= width else f"{text[: width - 2 - tail]}..{text[-tail:]}"
+
+
+def number(value: float | None, decimals: int = 0) -> str:
+    """1,234.5; exponents from 1e9 on; "-" for what is not known; never a negative zero."""
+    if value is None or math.isnan(value):
+        return ABSENT
+    return f"{value:.3e}" if abs(value) >= 1e9 else f"{round(value, decimals) + 0.0:,.{decimals}f}"
+
+
+def evaluations(rows: Sequence[Row]) -> str:
+    """What a return is: "mean of a run's last 10 of 201 evaluations", or the rule if curves differ."""
+    counts = sorted({len(run.returns) for row in rows for run in row.finished})
+    if len(counts) == 1:
+        return f"mean of a run's last {window(counts[0])} of {counts[0]} evaluations"
+    rule = "mean of a run's last max(1, min(10, m // 10)) of m evaluations"
+    return f"{rule}, m = {counts[0]} to {counts[-1]}" if counts else rule

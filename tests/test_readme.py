@@ -1,0 +1,72 @@
+"""What the README says works when it is pasted."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from registry import use_registry
+from studies.cli import main
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def block(marker: str) -> str:
+    """The code block that follows `<!-- marker -->`."""
+    found = re.search(rf"<!-- {marker} -->\n```\w+\n(.*?)```", README, flags=re.DOTALL)
+    assert found, marker
+    return found[1]
+
+
+def sparsity(*words: str) -> int:
+    with pytest.raises(SystemExit) as end:
+        main(list(words))
+    use_registry(None)
+    return int(end.value.code or 0)
+
+
+@pytest.fixture
+def pasted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder with the README's plugin and study pasted into files."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "warm.py").write_text(block("plugin"))
+    (tmp_path / "ablation.toml").write_text(block("ablation"))
+    return tmp_path
+
+
+def test_the_plugin_is_fifteen_lines_and_the_study_ten() -> None:
+    assert len(block("plugin").strip().splitlines()) <= 15
+    assert len(block("ablation").strip().splitlines()) <= 10
+
+
+def test_the_plugin_conforms_and_is_listed(pasted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sparsity("check", "warm.py") == 0
+    assert sparsity("parts", "prune", "--plugin", "warm.py") == 0
+    assert re.search(r"^  warm +\|w\| \+ heat u", capsys.readouterr().out, flags=re.MULTILINE)
+
+
+def test_the_study_runs_with_the_plugin(pasted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["--envs", "InvertedPendulum-v5", "--steps", "120", "--seeds", "1", "--eval-every", "60", "--hidden", "8,8"]
+    quick = ["--set", "warmup=60", "--set", "episodes=1", "--set", "random_episodes=2", "--set", "td3.batch_size=8"]
+    assert sparsity("study", "run", "ablation.toml", "--plugin", "warm.py", *small, *quick) == 0
+    assert "SET, warm" in capsys.readouterr().out
+
+
+def test_the_study_as_written_is_accepted(pasted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sparsity("study", "run", "ablation.toml", "--plugin", "warm.py", "--dry-run") == 0
+    assert "16 to do" in capsys.readouterr().out
+    assert not (pasted / "runs").exists()
+
+
+def test_the_commands_of_the_readme_are_understood(pasted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    commands = re.findall(r"^sparsity ((?:train|study run) .*?)(?: +#.*)?$", README, flags=re.MULTILINE)
+    assert len(commands) >= 4
+    for command in commands:
+        assert sparsity(*command.split(), "--dry-run") == 0, command
+
+
+def test_the_quickstart_table_is_the_one_that_was_kept() -> None:
+    kept = (ROOT / "docs" / "quickstart" / "table.md").read_text().strip()
+    shown = README.partition("<!-- quickstart -->")[2].partition("<!-- /quickstart -->")[0].strip()
+    assert shown == kept
