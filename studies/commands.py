@@ -17,7 +17,7 @@ from typing import Any
 from registry import KINDS, Entry, PartError, Registry, use_registry
 from studies import cli, flags
 from studies.outcomes import collect
-from studies.problems import BadInput, printable
+from studies.problems import BadInput, clean
 from studies.read import find, read_file, study_from
 from studies.runner import Options, Plan, estimate, plan
 from studies.runner import carry_out as run_plan
@@ -45,7 +45,7 @@ def carry_out(command: Any) -> int:
     except OSError as error:
         if command.debug:
             raise
-        print(f"error: {printable(str(error.filename or ''))}: {error.strerror}", file=sys.stderr)
+        print(f"error: {clean(str(error.filename or ''))}: {error.strerror}", file=sys.stderr)
         return 2
 
 
@@ -54,7 +54,7 @@ def _terminated(number: int, frame: object) -> None:
 
 
 def _warn(message: Warning | str, *_: object, **__: object) -> None:
-    print(f"warning: {printable(str(message))}", file=sys.stderr)
+    print(f"warning: {clean(str(message))}", file=sys.stderr)
 
 
 def _refuse(error: ValueError, debug: bool) -> int:
@@ -148,7 +148,7 @@ def _run(made: Plan, text: str, command: cli.Setup, registry: Registry, options:
 
     print(densities(made, store) if isinstance(command, cli.Train) else study_end(made.study.name, store))
     for run_id, cause in failures.items():
-        print(f"failed: {store.run_folder(run_id)}: {printable(cause.splitlines()[-1])}", file=sys.stderr)
+        print(f"failed: {store.run_folder(run_id)}: {clean(cause.splitlines()[-1])}", file=sys.stderr)
     held = [cause for cause in failures.values() if cause == "held by another runner"]
     return 0 if not failures else 3 if len(held) == len(failures) else 1
 

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from studies.problems import clean
 from studies.statistics import RandomPolicy, Row
-from studies.words import RANDOM, clean, shorten
+from studies.words import RANDOM, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

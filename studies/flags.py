@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from studies import cli
-from studies.problems import BadInput, printable
+from studies.problems import BadInput, clean
 
 
 def grid(command: cli.StudyRun) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def _number(text: str, flag: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise BadInput(f"{flag}: {printable(text)!r} is not a number") from None
+        raise BadInput(f"{flag}: {clean(text)!r} is not a number") from None
 
 
 def density(text: str) -> float | dict[str, float]:

@@ -15,8 +15,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from studies.problems import clean
 from studies.statistics import Interval, RandomPolicy, Row
-from studies.words import ABSENT, RANDOM, clean, evaluations
+from studies.words import ABSENT, RANDOM, evaluations
 
 Cells = tuple[str, ...]
 Block = tuple[str, list[Row], RandomPolicy | None]

@@ -15,9 +15,10 @@ import numpy as np
 
 from studies.figure import Drawing, Look, Panel, in_lines, looks_of, pages
 from studies.outcome import Outcome
+from studies.problems import clean
 from studies.statistics import Baseline, RandomPolicy, Row, score, shared_curves, summary, t_interval, tally
 from studies.table import blocks, heading, notes
-from studies.words import clean, shorten
+from studies.words import shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,11 +1,9 @@
-"""Input that cannot be used: all of its problems at once, one line each."""
+"""Input that cannot be used: all of its problems at once, one line each; and text that is safe to show."""
 
 from __future__ import annotations
 
-import re
+import unicodedata
 from collections.abc import Sequence
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class BadInput(ValueError):
@@ -16,6 +14,7 @@ class BadInput(ValueError):
         self.problems: Sequence[str] = problems
 
 
-def printable(text: str) -> str:
-    """Text without control characters, for a terminal."""
-    return _CONTROL.sub("?", text)
+def clean(text: str) -> str:
+    """Text that no terminal or file obeys: control, format and surrogate characters go, white space is a space."""
+    spaced = " ".join(text.split())
+    return "".join(c for c in spaced if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp")).strip()

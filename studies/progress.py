@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from studies.problems import printable
+from studies.problems import clean
 
 PLAIN_EVERY = 30.0
 """Seconds between two plain lines of one run."""
@@ -68,7 +68,7 @@ class Progress:
             self._bars.remove_task(self._tasks.pop(run_id))
         self._bars.update(self._all, completed=self._done, state=f"{self._done} of {self._planned}")
         last = (record["cause"].strip().splitlines() or ["no message"])[-1]
-        how = f"failed: {printable(last)}" if record["ended"] else "done"
+        how = f"failed: {clean(last)}" if record["ended"] else "done"
         self._say(f"[{self._done}/{self._planned}] {self._labels[run_id]}: {how}")
 
     def _say(self, line: str) -> None:

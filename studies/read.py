@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass as checked
 
 from registry import PartError, Registry, nearest
 from sparsity.allocation import check_density
-from studies.problems import BadInput, printable
+from studies.problems import BadInput, clean
 from studies.study import Study
 
 CATALOGUE = Path(__file__).parent / "catalogue"
@@ -88,7 +88,7 @@ def find(name: str, store: Path) -> Path:
 
 def read_file(path: Path) -> dict[str, Any]:
     """The tables of a TOML file. BadInput with the file and line for what is not TOML."""
-    where = printable(str(path))
+    where = clean(str(path))
     try:
         if path.is_dir():
             raise BadInput(f"{where} is a folder; a study is a .toml file")
@@ -137,7 +137,7 @@ def study_from(
         problems.append(f"{where}: device must be 'cpu', 'cuda' or 'cuda:N', not {file.device!r}")
     chosen = file.name or name
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", chosen):
-        problems.append(f"{where}: a study's name is 1 to 100 of A-Z a-z 0-9 . _ -, not {printable(chosen)!r}")
+        problems.append(f"{where}: a study's name is 1 to 100 of A-Z a-z 0-9 . _ -, not {clean(chosen)!r}")
     problems += _unknown_agents(file, registry, where)
     if problems:
         raise BadInput(*problems)

@@ -10,7 +10,7 @@ from typing import Any
 
 from registry import Bound, Registry, part
 from studies.executors.local import Job, cores
-from studies.problems import BadInput, printable
+from studies.problems import BadInput, clean
 from studies.progress import Progress
 from studies.store import Store
 from studies.study import RANDOM_POLICY, Cell, Run, Study, canonical, resolved
@@ -230,7 +230,7 @@ def _command(store: Store, run: Run, options: Options) -> tuple[str, ...]:
 
 def _label(cell: Cell) -> str:
     if cell.label == RANDOM_POLICY:
-        return printable(f"{cell.label} {cell.run.env}")
+        return clean(f"{cell.label} {cell.run.env}")
     density = "" if cell.density is None else f" {cell.density:g}"
     axes = "".join(f" {key}={value}" for key, value in cell.axes.items())
-    return printable(f"{cell.label}{density}{axes} {cell.run.env} seed {cell.run.seed}")
+    return clean(f"{cell.label}{density}{axes} {cell.run.env} seed {cell.run.seed}")

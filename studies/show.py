@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from registry import KINDS, Entry, Kind, Registry
 from studies.outcomes import collect
-from studies.problems import printable
+from studies.problems import clean
 from studies.read import CATALOGUE
 from studies.runner import Plan
 from studies.store import Store
@@ -81,7 +81,7 @@ def status(name: str, store: Store) -> str:
         how, note = store.status(cell["run"])
         if how == "failed":
             last = (note.strip().splitlines() or ["no message"])[-1]
-            lines.append(f"  failed: {printable(cell['label'])} seed {cell['seed']} ({cell['run']}): {printable(last)}")
+            lines.append(f"  failed: {clean(cell['label'])} seed {cell['seed']} ({cell['run']}): {clean(last)}")
     return "\n".join(lines)
 
 

@@ -14,8 +14,9 @@ from typing import Final, Literal, get_args
 
 from studies.formats import FALLEN, LEFT, Block, Cells, Sheet, comma_separated, latex, markdown
 from studies.outcome import Outcome
+from studies.problems import clean
 from studies.statistics import NO_BASELINE, Baseline, Interval, RandomPolicy, Row, random_policy, summary, tally
-from studies.words import ABSENT, RANDOM, clean, evaluations, number, shorten
+from studies.words import ABSENT, RANDOM, evaluations, number, shorten
 
 Format = Literal["text", "markdown", "latex", "csv"]
 

@@ -1,13 +1,12 @@
 """Names, numbers and returns in words: what every table and figure of a study says alike.
 
-Labels come from study files that others may have written: `clean` leaves in them nothing that a terminal or a
-file would obey; escaping the specials of a format is that format's own.
+Labels come from study files that others may have written: they are cleaned (`studies.problems.clean`) wherever they are
+shown; escaping the specials of a format is that format's own.
 """
 
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Sequence
 from typing import Final
 
@@ -15,12 +14,6 @@ from studies.statistics import Row, window
 
 RANDOM: Final = "random policy"
 ABSENT: Final = "-"
-
-
-def clean(text: str) -> str:
-    """Text without control, format and surrogate characters; white space of any kind becomes one space."""
-    spaced = " ".join(text.split())
-    return "".join(c for c in spaced if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp")).strip()
 
 
 def shorten(text: str, width: int) -> str:

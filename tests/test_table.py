@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from studies.outcome import Outcome, Status
+from studies.problems import clean
 from studies.statistics import interval, learning_curve_area, score
 from studies.table import Format, table
-from studies.words import clean, number, shorten
+from studies.words import number, shorten
 
 FORMATS: tuple[Format, ...] = get_args(Format)
 BASELINE = {"Hopper-v5": np.array([10.0, 20.0, 30.0])}
