@@ -5,7 +5,6 @@ Layers come as lists of tensors shaped `(members, out, fan_in)`; every function 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
@@ -26,13 +25,14 @@ class Scored(NamedTuple):
     tie: Tensor
 
 
-def swaps(nnz: Tensor, size: int, goal: Tensor, fraction: float, *, readmit: bool) -> Tensor:
+def swaps(layer: Scored, goal: Tensor, fraction: float, *, readmit: bool) -> Tensor:
     """k = floor(f nnz + 1e-9) connections to swap, and no more than there are left to drop or places to grow in."""
+    nnz = _nnz(layer.mask)
     wanted = torch.floor(fraction * nnz.double() + 1e-9).long()
     droppable = torch.minimum(nnz, goal)
-    room = size - torch.maximum(nnz, goal)
+    room = _room(layer) - (goal - nnz).clamp(min=0)
     limit = droppable if readmit else torch.minimum(droppable, room)
-    return torch.minimum(wanted, limit)
+    return torch.minimum(wanted, limit).clamp(min=0)
 
 
 def adapt(
@@ -82,16 +82,17 @@ def apportion(shares: Tensor, total: int, room: Tensor) -> Tensor:
     given = torch.zeros_like(room)
     left = min(total, int(room.sum()))
     while left > 0:
-        open_ = (room > given).double()
-        weight = shares.double() * open_
-        weight = weight if weight.sum() > 0 else open_
+        free = room - given
+        weight = torch.where(free > 0, shares.double(), 0.0)
+        weight = weight if weight.sum() > 0 else (free > 0).double()
         quota = left * weight / weight.sum()
-        whole = torch.minimum(quota.floor().long(), room - given)
-        if int(whole.sum()) == 0:
-            order = (quota * open_).argsort(descending=True, stable=True)
-            whole[order[:left]] = torch.minimum(torch.ones_like(room), room - given)[order[:left]]
-        given = given + whole
-        left -= int(whole.sum())
+        whole = quota.floor().long()
+        if bool((whole <= free).all()):
+            remainder = torch.where((free > whole) & (weight > 0), quota - whole, -1.0)
+            order = remainder.argsort(descending=True, stable=True)[: left - int(whole.sum())]
+            whole[order] += (remainder[order] >= 0).long()
+        given = given + torch.minimum(whole, free)
+        left = min(total, int(room.sum())) - int(given.sum())
     return given
 
 
@@ -105,7 +106,7 @@ def _swap_layers(
     drops, grows = [], []
     for layer, goal in zip(layers, goals, strict=True):
         nnz = _nnz(layer.mask)
-        k = swaps(nnz, _size(layer.mask), goal, fraction, readmit=readmit)
+        k = swaps(layer, goal, fraction, readmit=readmit)
         drops.append((nnz - goal).clamp(min=0) + k)
         grows.append((goal - nnz).clamp(min=0) + k)
     if spread is not None:
@@ -125,8 +126,7 @@ def _spread(
 ) -> list[Tensor]:
     removed = torch.cat([drop.reshape(-1) for drop in drops])
     nnz = torch.cat([_nnz(layer.mask).reshape(-1) for layer in layers])
-    sizes = torch.cat([torch.full_like(_nnz(layer.mask).reshape(-1), _size(layer.mask)) for layer in layers])
-    room = sizes - nnz + (removed if readmit else 0)
+    room = torch.cat([_room(layer).reshape(-1) for layer in layers]) + (removed if readmit else 0)
     total = sum(int(grow.sum()) for grow in grows)
     return _like(apportion(spread(removed, nnz, room), total, room), grows)
 
@@ -150,7 +150,7 @@ def _swap_network(layers: Sequence[Scored], goals: Sequence[Tensor], fraction: f
     """The swap over all layers at once, cut and growth to the goals' total included."""
     joined = _join(layers)
     nnz, goal = _nnz(joined.mask), torch.stack([g.sum() for g in goals]).sum().reshape(1)
-    k = swaps(nnz, _size(joined.mask), goal, fraction, readmit=readmit)
+    k = swaps(joined, goal, fraction, readmit=readmit)
     drop, grow = (nnz - goal).clamp(min=0) + k, (goal - nnz).clamp(min=0) + k
     done = rewire(*joined[:3], drop, grow, tie=joined.tie, readmit=readmit)
     return [Rewired(*pieces) for pieces in zip(*(_split(field, layers) for field in done), strict=True)]
@@ -174,5 +174,6 @@ def _nnz(mask: Tensor) -> Tensor:
     return mask.sum((-2, -1))
 
 
-def _size(mask: Tensor) -> int:
-    return math.prod(mask.shape[-2:])
+def _room(layer: Scored) -> Tensor:
+    """Absent connections that may enter. Those that a network-wide cut has just taken have a score of -inf."""
+    return (~layer.mask & (layer.grow_score > -torch.inf)).sum((-2, -1))

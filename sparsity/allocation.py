@@ -40,7 +40,7 @@ def lambdas(shapes: Shapes, *, first: float = 7.0, rest: float = 64.0, density: 
     """
     if first <= 0 or rest <= 0:
         raise ValueError(f"lambdas must be positive, not first = {first} and rest = {rest}")
-    chosen = [first] + [rest] * (len(shapes) - 1)
+    chosen = [first, *[rest] * (len(shapes) - 1)][: len(shapes)]
     raw = {name: factor * sum(s) / math.prod(s) for factor, (name, s) in zip(chosen, shapes.items(), strict=True)}
     if density is not None:
         return _budgeted(raw, shapes, density)

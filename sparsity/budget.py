@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 
 from registry import hookimpl
-from sparsity.schedule import last_step
+from sparsity.schedule import in_updates
 
 
 def constant(density: float) -> float:
@@ -33,7 +33,7 @@ def cubic(
     The window of 20 to 80 % is that of Graesser et al. 2022. The last stair is at `end` itself.
     """
     _check_start(start, every)
-    first, last = last_step(begin, total), last_step(end, total)
+    first, last = in_updates(begin, total, "begin"), in_updates(end, total, "end")
     if first >= last:
         raise ValueError(f"the window must end after it begins, not {begin:g} ... {end:g}")
     if step >= last:
@@ -45,7 +45,7 @@ def cubic(
 def at_once(step: int, total: int | None, density: float, *, start: float = 1.0, at: float | int = 0.2) -> float:
     """`start` until step `at`, d from then on: one-shot pruning (LeCun et al. 1990)."""
     _check_start(start, 1)
-    return density if step >= last_step(at, total) else start
+    return density if step >= in_updates(at, total, "at") else start
 
 
 def final_cut(
@@ -65,9 +65,11 @@ def final_cut(
     """
     if not 0 <= fraction < 1 or every < 1 or not 0 <= phase < every:
         raise ValueError(f"final_cut: fraction in [0, 1) and 0 <= phase < every, not {fraction:g}, {phase}, {every}")
-    first = math.floor(last_step(after, total)) + 1 if total or isinstance(after, int) else math.inf
-    cut = first + (phase - first) % every if first != math.inf else math.inf
-    return density * (1 - fraction) if step >= cut else density
+    last_whole = in_updates(after, total, "after")
+    if step <= last_whole:
+        return density
+    first = math.floor(last_whole) + 1
+    return density * (1 - fraction) if step >= first + (phase - first) % every else density
 
 
 def _check_start(start: float, every: int) -> None:

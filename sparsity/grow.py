@@ -23,15 +23,15 @@ def gradient(grad: Tensor) -> Tensor:
     return grad.abs()
 
 
-def mixture(grad: Tensor, mask: Tensor, noise: Tensor, *, chance: float = 0.5) -> Tensor:
-    """(1 - chance) r(|g|) + chance u, with r the rank among absent connections, scaled to (0, 1].
+def mixture(grad: Tensor, noise: Tensor, *, chance: float = 0.5) -> Tensor:
+    """(1 - chance) r(|g|) + chance u, with r the rank within the layer, scaled to (0, 1].
 
     From gradient growth (chance 0) to random growth (chance 1).
     """
     if not 0 <= chance <= 1:
         raise ValueError(f"mixture: chance must lie in [0, 1], not {chance:g}")
-    candidates = torch.where(mask, -torch.ones_like(grad), grad.abs()).flatten(-2)
-    ranks = torch.searchsorted(candidates.sort(dim=-1).values, candidates, right=True) / candidates.shape[-1]
+    size = grad.abs().flatten(-2)
+    ranks = torch.searchsorted(size.sort(dim=-1).values, size, right=True) / size.shape[-1]
     return (1 - chance) * ranks.to(grad.dtype).reshape(grad.shape) + chance * noise
 
 

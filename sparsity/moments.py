@@ -19,9 +19,9 @@ def keep(moment: Tensor) -> Tensor:
     return moment
 
 
-def masked(moment: Tensor, mask: Tensor) -> Tensor:
-    """0 where absent, so that new connections start from rest (ANF's MaskAdam, Grooten et al. 2023)."""
-    return torch.where(mask, moment, torch.zeros_like(moment))
+def masked(moment: Tensor, mask: Tensor, grown: Tensor) -> Tensor:
+    """0 where absent, and where just grown: new connections start from rest (ANF's MaskAdam, Grooten et al. 2023)."""
+    return torch.where(mask & ~grown, moment, torch.zeros_like(moment))
 
 
 def reset_grown(moment: Tensor, grown: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ def cosine(
     """fraction / 2 (1 + cos(pi step / T)), T = until: RigL (Evci et al. 2020, section 3). Zero from T on."""
     if not _due(step, total, fraction, every, phase, until):
         return 0.0
-    return fraction / 2 * (1 + math.cos(math.pi * step / last_step(until, total)))
+    return fraction / 2 * (1 + math.cos(math.pi * step / in_updates(until, total)))
 
 
 def linear(
@@ -57,23 +57,24 @@ def linear(
     """fraction (1 - step / T), T = until: falls to zero in a straight line (Evci et al. 2020, appendix)."""
     if not _due(step, total, fraction, every, phase, until):
         return 0.0
-    return fraction * (1 - step / last_step(until, total))
+    return fraction * (1 - step / in_updates(until, total))
 
 
-def last_step(until: float | int, total: int | None) -> float:
-    """`until` in updates. A share needs to know how many updates are planned."""
-    if isinstance(until, int):
-        if until < 1:
-            raise ValueError(f"until must be at least 1 update, or a share in (0, 1], not {until}")
-        return until
-    if not 0 < until <= 1:
-        raise ValueError(f"until as a share must lie in (0, 1], not {until:g}; a number of updates is an int")
-    if until == 1 and total is None:
+def in_updates(when: float | int, total: int | None, name: str = "until") -> float:
+    """A setting in updates: itself if an int, a share of the planned updates if a float. The end of a run that nobody
+    planned never comes."""
+    if isinstance(when, int):
+        if when < 0:
+            raise ValueError(f"{name} must be a number of updates, or a share in [0, 1], not {when}")
+        return when
+    if not 0 <= when <= 1:
+        raise ValueError(f"{name} as a share must lie in [0, 1], not {when:g}; a number of updates is an int")
+    if when == 1 and total is None:
         return math.inf
     if total is None:
-        raise ValueError(f"until = {until:g} is a share of the planned updates: say how many (total=...)")
+        raise ValueError(f"{name} = {when:g} is a share of the planned updates: say how many (total=...)")
     # Shares such as 37/39 must land on the step that they came from.
-    return round(until * total, 6)
+    return round(when * total, 6)
 
 
 def _due(step: int, total: int | None, fraction: float, every: int, phase: int, until: float | int) -> bool:
@@ -83,7 +84,10 @@ def _due(step: int, total: int | None, fraction: float, every: int, phase: int, 
         raise ValueError(f"every must be at least 1 update, not {every}")
     if not 0 <= phase < every:
         raise ValueError(f"phase must lie in 0 ... every - 1 = {every - 1}, not {phase}")
-    return step >= 1 and step % every == phase and step <= last_step(until, total)
+    last = in_updates(until, total)
+    if last == 0:
+        raise ValueError("until must be over 0: a schedule that never swaps is 'never'")
+    return 1 <= step <= last and step % every == phase
 
 
 @hookimpl

@@ -70,6 +70,7 @@ class Sparsifier:
         self._budget = self._budget_at(0)
         self._fraction, self._goals, self._event_now = 0.0, self._goals_at(self._budget), False
         self._dense: dict[str, Tensor | None] = {}
+        self._moments_checked = False
         self._plan(1)  # Settings that no schedule or budget can serve are refused here, not in the first update.
         self._start()
         self._handles = self._hang_on() if self._weights else []
@@ -199,8 +200,10 @@ class Sparsifier:
 
     def _start(self) -> None:
         """The first topology, of the online network and of its slow copy."""
-        for weight, goal in zip(self._weights, self._goals, strict=True):
-            mask = self._first_mask(weight, goal)
+        masks = [self._first_mask(weight, goal) for weight, goal in zip(self._weights, self._goals, strict=True)]
+        for weight in self._weights:
+            weight.check_moments(self._optimizer)
+        for weight, mask in zip(self._weights, masks, strict=True):
             weight.set_mask(mask)
             weight.mask_target()
             weight.tend_moments(self._optimizer, self._part["moments"], torch.zeros_like(mask))
@@ -241,11 +244,13 @@ class Sparsifier:
         return range((optimiser_step - 1) * stride + 1, optimiser_step * stride + 1)
 
     def _plan(self, optimiser_step: int) -> tuple[float, float]:
-        """Over the steps that passed, the largest fraction and the last budget."""
+        """Over the steps that passed, the largest fraction and the last budget; in the last step the final one."""
         steps, schedule = self._clock(optimiser_step), self._part["schedule"]
         fraction = max(schedule(step=step, total=self._total) for step in steps)
         if not 0 <= fraction <= 1:
             raise ValueError(f"{self.method.schedule} gave {fraction!r}: a fraction lies in [0, 1]")
+        if self._total is not None and self._clock(optimiser_step + 1)[-1] > self._total:
+            return fraction, self._budget_at(max(self._total, steps[-1]))
         return fraction, self._budget_at(steps[-1])
 
     def _budget_at(self, step: int) -> float:
@@ -291,6 +296,11 @@ class Sparsifier:
 
     def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         """With the dense gradient at hand: traces, the criteria's copy of it, and what the optimiser is to see."""
+        if len(args) > 1 or kwargs.get("closure") is not None:
+            raise ValueError(
+                "optimizer.step was given a closure: its gradients are computed out of a sparsifier's sight. Call "
+                "backward first, then step() without arguments"
+            )
         self.steps += 1
         self._fraction, density = self._plan(self.steps)
         self._event_now = self._is_event(self._fraction, density)
@@ -306,6 +316,9 @@ class Sparsifier:
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         """Absent weights are zero again, and if this step has an event the topology changes."""
+        if not self._moments_checked:
+            checked = [weight.check_moments(optimizer) for weight in self._weights]
+            self._moments_checked = all(checked)
         if self._event_now:
             self._adapt()
             return
@@ -372,7 +385,8 @@ class Sparsifier:
         drop, grow = self._criterion("prune", weight), self._criterion("grow", weight)
         layer = f"(layer {weight.name})"
         check_scores(f"{who(self._part['prune'])} {layer}", drop, weight.mask, weight.mask)
-        check_scores(f"{who(self._part['grow'])} {layer}", grow, weight.mask, ~weight.mask)
+        candidates = torch.ones_like(weight.mask) if self.method.readmit else ~weight.mask
+        check_scores(f"{who(self._part['grow'])} {layer}", grow, weight.mask, candidates)
         return Scored(weight.mask, drop, grow, self._noise(weight))
 
     def _criterion(self, kind: str, weight: MaskedWeight, **more: Tensor) -> Tensor:

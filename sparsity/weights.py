@@ -11,11 +11,12 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def candidate_weights(module: nn.Module) -> dict[str, nn.Parameter]:
-    """Every `weight` of two or more dimensions, by name, in the module's order. Embeddings are left out."""
-    found = {}
+    """Every `weight` of two or more dimensions, by its first name, in the module's order. Embeddings are left out."""
+    found: dict[str, nn.Parameter] = {}
     for path, child in module.named_modules():
         weight = getattr(child, "weight", None)
-        if isinstance(weight, nn.Parameter) and weight.dim() >= 2 and not isinstance(child, _LEFT_OUT):
+        tied = any(weight is other for other in found.values())
+        if isinstance(weight, nn.Parameter) and weight.dim() >= 2 and not isinstance(child, _LEFT_OUT) and not tied:
             found[f"{path}.weight" if path else "weight"] = weight
     return found
 

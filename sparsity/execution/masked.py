@@ -23,6 +23,12 @@ class MaskedWeight:
     """
 
     def __init__(self, name: str, parameter: nn.Parameter, shape: tuple[int, ...], target: nn.Parameter | None) -> None:
+        for tensor in (parameter, target):
+            if tensor is not None and not tensor.is_contiguous():
+                raise ValueError(
+                    f"layer {name} is laid out in memory unlike its shape (channels_last?), and cannot be kept sparse; "
+                    "call .contiguous() on the module's weights first"
+                )
         self.name, self.parameter, self.shape, self._target = name, parameter, shape, target
         self.mask = torch.ones_like(self.value, dtype=torch.bool)
         self._bits = _bits(self.mask, self.value.dtype)
@@ -78,6 +84,10 @@ class MaskedWeight:
         keep = ask(rule, target=target, online=self.value, mask=self.mask)
         check_mask(f"{who(rule)} (layer {self.name})", keep, self.mask)
         _clear(target, self._bits if keep is self.mask else _bits(keep, target.dtype))
+
+    def check_moments(self, optimizer: Optimizer) -> bool:
+        """ValueError if the optimiser keeps something that cannot be kept sparse; False if it keeps nothing yet."""
+        return bool(list(self._moments(optimizer))) or self.parameter in optimizer.state
 
     def tend_moments(self, optimizer: Optimizer, rule: Bound, grown: Tensor) -> None:
         """Apply the moments rule to every moment that the optimiser keeps of this weight."""
