@@ -157,8 +157,10 @@ def td3(
     demand(exploration_noise >= 0, "exploration_noise of td3", exploration_noise, "at least 0; 0 is none")
     demand(target_noise >= 0, "target_noise of td3", target_noise, "at least 0; 0 is none")
     demand(noise_clip >= 0, "noise_clip of td3", noise_clip, "at least 0")
-    demand(min(actor_hidden, default=1) >= 1, "actor_hidden of td3", actor_hidden, "widths of at least 1")
-    demand(min(critic_hidden, default=1) >= 1, "critic_hidden of td3", critic_hidden, "widths of at least 1")
+    demand(min(actor_hidden, default=0) >= 1, "actor_hidden of td3", actor_hidden, "one or more widths of at least 1")
+    demand(
+        min(critic_hidden, default=0) >= 1, "critic_hidden of td3", critic_hidden, "one or more widths of at least 1"
+    )
 
     def adam(network: nn.Module) -> torch.optim.Adam:
         # fused: one call for all parameters, a third of foreach's time on a CPU.

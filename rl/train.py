@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rl.agent import Agent, Learner
+from rl.agent import Agent, Batch, Learner
 from rl.environment import Environment
 from rl.replay import Replay
 from rl.settings import demand
@@ -111,7 +111,7 @@ def train(
         # Update
         if learns and step > warmup:
             batch = replay.sample(agent.batch_size, draws, device=device, dtype=dtype)
-            figures.add(agent.update(batch), step)
+            figures.add(_updated(agent, batch, step), step)
             updates += 1
 
         # Report
@@ -174,6 +174,13 @@ class Means:
         means = {name: total / self._counts[name] for name, total in self._sums.items()}
         self._sums, self._counts = {}, {}
         return means
+
+
+def _updated(agent: Agent, batch: Batch, step: int) -> Mapping[str, float]:
+    try:
+        return agent.update(batch)
+    except FloatingPointError as error:  # Whatever hangs on the optimiser saw it first.
+        raise Diverged(str(error), step) from error
 
 
 def _evaluation(

@@ -72,6 +72,8 @@ class Method:
             allowed = _CHOICES.get(f.name)
             if allowed and getattr(self, f.name) not in allowed:
                 raise PartError(f"{f.name} must be one of {', '.join(allowed)}, not {getattr(self, f.name)!r}")
+        if not isinstance(self.readmit, bool):
+            raise PartError(f"readmit must be true or false, not {self.readmit!r}")
         born = registry.entry("born", self.born.name)
         if "stepped" in born.inputs and self.optimizer_sees != "dense":
             raise PartError(

@@ -359,6 +359,7 @@ class Sparsifier:
     # How: one event.
 
     def _adapt(self) -> None:
+        self._check_finite()
         stepped = [weight.value.clone() for weight in self._weights]
         for weight in self._weights:
             weight.clear()
@@ -380,6 +381,13 @@ class Sparsifier:
         self._forget_windows()
         if self._on_event is not None:
             self._on_event(Event(self._clock(self.steps)[-1], tuple(changes)))
+
+    def _check_finite(self) -> None:
+        """A training that has diverged is not the criteria's fault."""
+        for weight in self._weights:
+            for what, tensor in (("weight", weight.value), ("gradient", self._dense.get(weight.name))):
+                if tensor is not None and not bool(torch.isfinite(tensor).all()):
+                    raise FloatingPointError(f"{what} {self._learner.name}/{weight.name}")
 
     def _scored(self, weight: MaskedWeight) -> Scored:
         drop, grow = self._criterion("prune", weight), self._criterion("grow", weight)

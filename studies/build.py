@@ -9,12 +9,14 @@ from typing import Any
 
 import torch
 
-from registry import Part, Registry
+from registry import Part, PartError, Registry
 from rl.agent import Agent
+from rl.replay import Replay
 from rl.streams import stream
 from sparsity import Event, Sparsifier
+from sparsity.ask import who
 from sparsity.cost import Size, planned_size, size
-from studies.study import Run
+from studies.contents import Run
 
 
 def build_agent(run: Run, sizes: tuple[int, int], registry: Registry) -> tuple[Agent, dict[str, Size]]:
@@ -57,9 +59,29 @@ def attach(
     return sparsifiers
 
 
+def build_replay(run: Run, sizes: tuple[int, int], registry: Registry) -> Replay:
+    """The run's memory of transitions. Its pages are the system's until they are filled."""
+    chosen = registry.bind("replay", run.replay)
+    try:
+        replay: Replay = chosen(observation_size=sizes[0], action_size=sizes[1])
+    except MemoryError:
+        raise ValueError(f"replay {run.replay} is larger than any memory: lower its capacity") from None
+    except ValueError:
+        raise
+    except Exception as error:
+        raise PartError(f"{who(chosen)} raised {type(error).__name__}: {error}") from error
+    return replay
+
+
 def rehearse(run: Run, sizes: tuple[int, int], registry: Registry) -> None:
     """Build everything of a run and throw it away: what cannot be built raises before anything is written."""
-    agent, _ = build_agent(run, sizes, registry)
+    build_replay(run, sizes, registry)
+    try:
+        agent, _ = build_agent(run, sizes, registry)
+    except (RuntimeError, MemoryError):
+        hidden = {name: value for name, value in run.agent.settings.items() if name.endswith("_hidden")}
+        widths = ", ".join(f"{name} = {list(value)}" for name, value in hidden.items())
+        raise ValueError(f"agent {run.agent.name!r} needs more memory than there is with {widths}") from None
     for sparsifier in attach(agent, run, registry).values():
         sparsifier.detach()
 

@@ -21,7 +21,6 @@ from tyro.conf import (
 Format = Literal["text", "markdown", "latex", "csv"]
 Repeated = UseAppendAction[tuple[str, ...]]
 Text = Annotated[str | None, arg(metavar="TEXT", help_behavior_hint="")]
-Number = Annotated[int | None, arg(metavar="INT", help_behavior_hint="")]
 Folder = Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")]
 
 
@@ -53,7 +52,7 @@ class Setup(Common):
     """How absence is carried out."""
     device: str = "cpu"
     """cpu, cuda or cuda:N."""
-    eval_every: Number = None
+    eval_every: Text = None
     """Environment steps between evaluations; default a twentieth of the run."""
     name: Text = None
     """Name of the study in the store."""
@@ -77,7 +76,7 @@ class Train(Setup):
     """The sparse training method: dense, static, set, rigl, ds, ..."""
     density: Text = None
     """Share of eligible weights that stays: 0.1, or actor=0.1,critic=0.2."""
-    steps: int = 100_000
+    steps: str = "100_000"
     """Environment steps."""
     seed: int = 0
 
@@ -98,7 +97,7 @@ class StudyRun(Setup):
     """0.5,0.1"""
     seeds: Text = None
     """How many: 5; or which: 3,4,5"""
-    steps: Number = None
+    steps: Text = None
     """Environment steps of every run."""
     workers: int = 0
     """Runs at a time; 0 is one a core."""

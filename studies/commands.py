@@ -16,13 +16,14 @@ from typing import Any
 
 from registry import KINDS, Entry, PartError, Registry, use_registry
 from studies import cli, flags
+from studies.contents import canonical
 from studies.outcomes import collect
 from studies.problems import BadInput, clean
 from studies.read import find, read_file, study_from
-from studies.runner import Options, Plan, estimate, plan
+from studies.runner import HELD_BY_ANOTHER, Options, Plan, estimate, plan
 from studies.runner import carry_out as run_plan
-from studies.store import Store
-from studies.study import Study, canonical
+from studies.store import Damaged, Store
+from studies.study import Study
 
 FAIR = {"eligible": "hidden", "allocation": "erk", "schedule": {"every": 1000, "fraction": 0.05}}
 """What the rows of a grid of flags share, so that they differ in their criteria and in nothing else."""
@@ -36,6 +37,9 @@ def carry_out(command: Any) -> int:
         return _COMMANDS[type(command)](command)
     except (BadInput, PartError) as error:
         return _refuse(error, command.debug)
+    except Damaged as error:
+        print(f"error: {clean(str(error))}", file=sys.stderr)
+        return 4
     except KeyboardInterrupt:
         print("interrupted; give the same command again to go on", file=sys.stderr)
         return 130
@@ -61,7 +65,7 @@ def _refuse(error: ValueError, debug: bool) -> int:
     if debug:
         raise error
     for problem in error.problems if isinstance(error, BadInput) else [str(error)]:
-        print(f"error: {problem}", file=sys.stderr)
+        print(f"error: {clean(problem)}", file=sys.stderr)
     return 2
 
 
@@ -92,7 +96,7 @@ def _train(command: cli.Train) -> int:
         "agents": [command.agent],
         "envs": [command.env],
         "seeds": [command.seed],
-        "steps": command.steps,
+        "steps": flags.number(command.steps, "--steps"),
         "methods": {command.method: row},
         "random_episodes": 0,
     }
@@ -120,11 +124,10 @@ def _study_run(command: cli.StudyRun) -> int:
         study = _adhoc(tables, command, registry)
         text = flags.toml(tables | {"name": study.name})
     else:
-        path = find(command.study, store.root)
+        path, known_as = find(command.study, store.root)
         tables = read_file(path) | words
         tables |= flags.setup(command, tables.get("agents", []), tables.get("settings"))
-        name = command.name or (path.parent.name if path.name == "study.toml" else path.stem)
-        study = study_from(tables, registry, name=name, where=str(path), text=path.read_text("utf-8-sig"))
+        study = study_from(tables, registry, name=known_as, where=str(path), text=path.read_text("utf-8-sig"))
         text = flags.toml(tables | {"name": study.name})
     options = _options(command, workers=command.workers, executor=command.executor)
     return _run(plan(study, store, registry, options), text, command, registry, options)
@@ -149,7 +152,7 @@ def _run(made: Plan, text: str, command: cli.Setup, registry: Registry, options:
     print(densities(made, store) if isinstance(command, cli.Train) else study_end(made.study.name, store))
     for run_id, cause in failures.items():
         print(f"failed: {store.run_folder(run_id)}: {clean(cause.splitlines()[-1])}", file=sys.stderr)
-    held = [cause for cause in failures.values() if cause == "held by another runner"]
+    held = [cause for cause in failures.values() if cause == HELD_BY_ANOTHER]
     return 0 if not failures else 3 if len(held) == len(failures) else 1
 
 
@@ -163,7 +166,11 @@ def _adhoc(tables: Mapping[str, Any], command: cli.Setup, registry: Registry) ->
     """A study without a file, named by the hash of its contents unless it was given a name."""
     study = study_from(tables, registry, name="adhoc", where="flags")
     words = canonical({k: v for k, v in tables.items() if k != "name"})
-    return replace(study, name=command.name or f"adhoc-{hashlib.sha256(words.encode()).hexdigest()[:8]}")
+    return (
+        study
+        if command.name is not None
+        else replace(study, name=f"adhoc-{hashlib.sha256(words.encode()).hexdigest()[:8]}")
+    )
 
 
 # Looking.

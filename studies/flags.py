@@ -21,12 +21,12 @@ def grid(command: cli.StudyRun) -> dict[str, Any]:
     if command.agents is not None:
         grid["agents"] = _split(command.agents)
     if command.densities is not None:
-        grid["densities"] = [_number(text, "--densities") for text in _split(command.densities)]
+        grid["densities"] = [number(text, "--densities") for text in _split(command.densities)]
     if command.seeds is not None:
-        seeds = [_number(text, "--seeds") for text in _split(command.seeds)]
+        seeds = [number(text, "--seeds") for text in _split(command.seeds)] or [0.0]
         grid["seeds"] = seeds if "," in command.seeds else seeds[0]
     if command.steps is not None:
-        grid["steps"] = command.steps
+        grid["steps"] = number(command.steps, "--steps")
     return grid
 
 
@@ -44,12 +44,14 @@ def setup(command: cli.Setup, agents: list[str], settings: Mapping[str, Any] | N
         else:
             tables[key] = _value(value)
     if command.hidden is not None:
-        widths = [_number(text, "--hidden") for text in _split(command.hidden)]
+        widths = [number(text, "--hidden") for text in _split(command.hidden)]
         for agent in agents:
             merged.setdefault(agent, {})["hidden"] = widths
     if merged:
         tables["settings"] = merged
-    for key in ("preset", "eval_every", "name"):
+    if command.eval_every is not None:
+        tables["eval_every"] = number(command.eval_every, "--eval-every")
+    for key in ("preset", "name"):
         if getattr(command, key) is not None:
             tables[key] = getattr(command, key)
     if command.execution != "auto":
@@ -63,7 +65,7 @@ def _split(text: str) -> list[str]:
     return [piece.strip() for piece in text.split(",") if piece.strip()]
 
 
-def _number(text: str, flag: str) -> float:
+def number(text: str, flag: str) -> float:
     try:
         return float(text)
     except ValueError:
@@ -73,9 +75,9 @@ def _number(text: str, flag: str) -> float:
 def density(text: str) -> float | dict[str, float]:
     """0.1, or one a learner: actor=0.1,critic=0.2."""
     if "=" not in text:
-        return _number(text, "--density")
+        return number(text, "--density")
     pairs = [piece.partition("=") for piece in _split(text)]
-    return {name: _number(value, "--density") for name, _, value in pairs}
+    return {name: number(value, "--density") for name, _, value in pairs}
 
 
 def _value(text: str) -> Any:
@@ -100,8 +102,11 @@ def _inline(value: Any) -> str:
         return "{ " + ", ".join(f"{_key(name)} = {_inline(item)}" for name, item in value.items()) + " }"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_inline, value)) + "]"
+    if isinstance(value, str):
+        return _key(value)
     return json.dumps(value)
 
 
-def _key(name: str) -> str:
-    return json.dumps(name)
+def _key(text: str) -> str:
+    # As JSON writes it, but for what TOML does not take: surrogate pairs, and DEL as it is.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from studies.outcome import Outcome
-from studies.store import Damaged, Record, Store
+from studies.store import Record, Store
 from studies.study import RANDOM_POLICY
 
 WORLD_KEYS = ("python", "torch", "numpy", "gymnasium", "mujoco", "threads", "cpu_capability", "device")
@@ -41,11 +41,11 @@ def collect(store: Store, name: str) -> tuple[list[Outcome], dict[str, np.ndarra
 def _outcome(store: Store, cell: Mapping[str, Any]) -> tuple[Outcome, Record | None]:
     place: dict[str, Any] = {key: cell[key] for key in ("label", "agent", "env", "density", "seed", "axes")}
     status, note = store.status(cell["run"])
-    if status != "done":
+    if not store.is_finished(cell["run"]) or status == "failed":
         return Outcome(**place, status=status, note=note), None
     try:
         record = store.read(cell["run"])
-    except (Damaged, OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError) as error:
         return Outcome(**place, status="failed", note=f"damaged: {error}"), None
     result = record.result
     outcome = Outcome(

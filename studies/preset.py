@@ -21,13 +21,14 @@ class Preset:
     methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Changes by base method; methods not named are left as they are."""
     envs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Further changes to those methods, by the beginning of the environment's name."""
+    """Further changes to those methods, by the environment's name without its version."""
 
     def changes(self, base: str, env: str) -> list[Mapping[str, Any]]:
         """What the preset changes in a method for an environment, in order."""
         if base not in self.methods:
             return []
-        return [self.methods[base], *(change for start, change in self.envs.items() if env.startswith(start))]
+        name = env.rpartition("-v")[0]
+        return [self.methods[base], *([self.envs[name]] if name in self.envs else [])]
 
 
 DS_TD3 = Preset(

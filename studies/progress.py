@@ -47,29 +47,30 @@ class Progress:
     ) -> None:
         self._bars.stop()
 
-    def __call__(self, run_id: str, record: Mapping[str, Any]) -> None:
-        if "ended" in record:
-            self._end(run_id, record)
-        elif self._live:
-            self._advance(run_id, record)
+    def advance(self, run_id: str, record: Mapping[str, Any]) -> None:
+        """A run tells how far it is: `step`, `steps`, and `return` after an evaluation."""
+        if self._live:
+            self._draw(run_id, record)
         elif time.monotonic() - self._last.get(run_id, 0.0) > PLAIN_EVERY:
             self._last[run_id] = time.monotonic()
             self._say(f"{self._labels[run_id]}: step {record['step']:,} of {record['steps']:,}{_return(record)}")
 
-    def _advance(self, run_id: str, record: Mapping[str, Any]) -> None:
-        if run_id not in self._tasks:
-            self._tasks[run_id] = self._bars.add_task(self._labels[run_id], total=max(1, record["steps"]), state="")
-        state: dict[str, Any] = {"state": _return(record).strip(", ")} if "return" in record else {}
-        self._bars.update(self._tasks[run_id], completed=record["step"], **state)
-
-    def _end(self, run_id: str, record: Mapping[str, Any]) -> None:
+    def end(self, run_id: str, status: str, cause: str) -> None:
+        """A run has ended: done, diverged or failed, and why."""
         self._done += 1
         if run_id in self._tasks:
             self._bars.remove_task(self._tasks.pop(run_id))
         self._bars.update(self._all, completed=self._done, state=f"{self._done} of {self._planned}")
-        last = (record["cause"].strip().splitlines() or ["no message"])[-1]
-        how = f"failed: {clean(last)}" if record["ended"] else "done"
-        self._say(f"[{self._done}/{self._planned}] {self._labels[run_id]}: {how}")
+        why = (
+            "" if status == "done" else f": {clean(cause.strip().splitlines()[-1]) if cause.strip() else 'no message'}"
+        )
+        self._say(f"[{self._done}/{self._planned}] {self._labels[run_id]}: {status}{why}")
+
+    def _draw(self, run_id: str, record: Mapping[str, Any]) -> None:
+        if run_id not in self._tasks:
+            self._tasks[run_id] = self._bars.add_task(self._labels[run_id], total=max(1, record["steps"]), state="")
+        state: dict[str, Any] = {"state": _return(record).strip(", ")} if "return" in record else {}
+        self._bars.update(self._tasks[run_id], completed=record["step"], **state)
 
     def _say(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)

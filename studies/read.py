@@ -74,13 +74,16 @@ _SHAPES = {
 """What a key holds, in words."""
 
 
-def find(name: str, store: Path) -> Path:
-    """The file that a study's name means: a path if it has `.toml` or `/`, else first the store, then the catalogue."""
+def find(name: str, store: Path) -> tuple[Path, str]:
+    """The file that a study's name means, and the name that it has if it gives none.
+
+    A path if it has `.toml` or `/`, else first the store, then the catalogue.
+    """
     if name.endswith(".toml") or "/" in name:
-        return Path(name)
+        return Path(name), Path(name).stem
     for candidate in (store / "studies" / name / "study.toml", CATALOGUE / f"{name}.toml"):
         if candidate.is_file():
-            return candidate
+            return candidate, name
     stored = {p.parent.name for p in store.glob("studies/*/study.toml")}
     known = sorted({p.stem for p in CATALOGUE.glob("*.toml")} | stored)
     raise BadInput(f"no study named {name!r}. {nearest(name, known)}Known: {', '.join(known)}; or give a file, x.toml")
@@ -121,7 +124,10 @@ def study_from(
         found = [_problem(e, tables, where, text) for e in error.errors()]
         raise BadInput(*dict.fromkeys(found)) from None
     problems = []
-    seeds = tuple(range(file.seeds)) if isinstance(file.seeds, int) else tuple(file.seeds)
+    if isinstance(file.seeds, int) and not 1 <= file.seeds <= 2**32:
+        problems.append(f"{where}{_line('seeds', text)}: seeds: how many must be at least 1, not {file.seeds}")
+        file.seeds = 1
+    seeds = range(file.seeds) if isinstance(file.seeds, int) else tuple(file.seeds)
     densities: list[Any] = []
     for density in file.densities:
         shares = density if isinstance(density, Mapping) else {"": density}
@@ -135,13 +141,11 @@ def study_from(
         problems.append(f"{where}: execution must be 'auto' or 'masked', not {file.execution!r}")
     if file.device != "cpu" and not re.fullmatch(r"cuda(:\d+)?", file.device):
         problems.append(f"{where}: device must be 'cpu', 'cuda' or 'cuda:N', not {file.device!r}")
-    chosen = file.name or name
+    chosen = name if file.name is None else file.name
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", chosen):
         problems.append(f"{where}: a study's name is 1 to 100 of A-Z a-z 0-9 . _ -, not {clean(chosen)!r}")
     problems += _unknown_agents(file, registry, where)
-    if problems:
-        raise BadInput(*problems)
-    return Study(
+    study = Study(
         name=chosen,
         question=file.question,
         agents=tuple(file.agents),
@@ -163,6 +167,10 @@ def study_from(
         device=file.device,
         preset=file.preset,
     )
+    problems += [f"{where}{_line(key, text)}: {key}: {problem}" for key, problem in study.misnumbered()]
+    if problems:
+        raise BadInput(*problems)
+    return study
 
 
 def _with_preset(tables: dict[str, Any], registry: Registry) -> dict[str, Any]:
@@ -187,7 +195,7 @@ def _unknown_agents(file: Any, registry: Registry, where: str) -> list[str]:
             registry.entry("agent", agent)
         except PartError as error:
             problems.append(f"{where}: agents: {error}")
-    for agent in file.settings or {}:
+    for agent in () if problems else file.settings or {}:
         if agent not in file.agents:
             problems.append(
                 f"{where}: [settings.{agent}]: the study has no agent {agent!r}. "

@@ -1,7 +1,7 @@
 """One run in a process of its own: contents in, result out.
 
 `python -m studies.run STORE ID [PLUGIN ...]` prints its progress as JSON lines. Exit codes: 0 finished (also when it
-diverged, which is a result), 1 failed, 3 held by another process.
+diverged, which is a result), 1 failed, HELD if another process is working on it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -27,10 +28,11 @@ from rl.streams import stream
 from rl.train import Diverged, Episode, Evaluation, Signals, train
 from sparsity import Event, Sparsifier
 from sparsity.cost import Size, size, training_flops
-from studies.build import active_weights, attach, build_agent, densities_of
+from studies.build import active_weights, attach, build_agent, build_replay, densities_of
+from studies.contents import Run, canonical
 from studies.loggers import TRAINING
+from studies.runner import HELD
 from studies.store import EVALUATIONS, RESULT, TOPOLOGY, WEIGHTS, WORLD, Held, Store
-from studies.study import Run, canonical
 from studies.world import world
 
 Report = Callable[[Mapping[str, Any]], None]
@@ -39,27 +41,27 @@ Report = Callable[[Mapping[str, Any]], None]
 def execute(run: Run, folder: Path, registry: Registry, report: Report, *, allow_import: bool = False) -> list[str]:
     """Train, writing the run's files into its folder; the names of the files that now stand there."""
     started = time.time()
-    env, evaluation_env = (_environment(run, i, registry, allow_import) for i in (0, 1))
-    agent, full = build_agent(run, sizes(env), registry)
-    account = _Account(agent, run, registry, folder)
-    replay = registry.bind("replay", run.replay)(observation_size=sizes(env)[0], action_size=sizes(env)[1])
-    logger = registry.bind("logger", part("csv"))(folder=folder)
-    cause = ""
-    records = train(
-        agent, env, evaluation_env, replay,
-        seed=run.seed, steps=run.steps, warmup=run.warmup, eval_every=run.eval_every, episodes=run.episodes,
-        device=torch.device(run.device), dtype=torch.float32,
-    )  # fmt: skip
-    with open(folder / EVALUATIONS, "w", newline="") as file:
-        try:
-            _follow(records, file, logger.write, report, run.steps)
-        except Diverged as error:
-            cause = str(error)
-        finally:
-            logger.close()
-            account.close()
-            env.close()
-            evaluation_env.close()
+    with ExitStack() as stack:
+        env, evaluation_env = (_environment(run, i, registry, allow_import, stack) for i in (0, 1))
+        agent, full = build_agent(run, sizes(env), registry)
+        replay = build_replay(run, sizes(env), registry)
+        account = stack.enter_context(closing(_Account(agent, run, registry, folder)))
+        logger = stack.enter_context(closing(registry.bind("logger", part("csv"))(folder=folder)))
+        evaluations = stack.enter_context(open(folder / EVALUATIONS, "w", newline=""))
+        records = train(
+            agent,
+            env,
+            evaluation_env,
+            replay,
+            seed=run.seed,
+            steps=run.steps,
+            warmup=run.warmup,
+            eval_every=run.eval_every,
+            episodes=run.episodes,
+            device=torch.device(run.device),
+            dtype=torch.float32,
+        )
+        cause = _follow(records, evaluations, logger.write, report, run.steps)
     files = [EVALUATIONS, TOPOLOGY, TRAINING, RESULT, WORLD]
     if not cause:
         save_weights(folder / WEIGHTS, agent)
@@ -70,8 +72,8 @@ def execute(run: Run, folder: Path, registry: Registry, report: Report, *, allow
     return files
 
 
-def _environment(run: Run, index: int, registry: Registry, allow_import: bool) -> Any:
-    env = make(run.env, allow_import=allow_import)
+def _environment(run: Run, index: int, registry: Registry, allow_import: bool, stack: ExitStack) -> Any:
+    env = stack.enter_context(closing(make(run.env, allow_import=allow_import)))
     for position, wrapper in enumerate(run.wrappers):
         env = registry.bind("wrapper", wrapper)(env=env, seed=stream(run.seed, "environment", 1 + index, position))
     return env
@@ -83,21 +85,25 @@ def _follow(
     log: Callable[[Mapping[str, Any]], None],
     report: Report,
     steps: int,
-) -> None:
-    """Write evaluations and signals as they come, and tell how far the run is."""
+) -> str:
+    """Write evaluations and signals as they come, and tell how far the run is. Gives why it diverged, if it did."""
     rows = csv.writer(file, lineterminator="\n")
     rows.writerow(["step", "updates", "returns", "lengths"])
-    for record in records:
-        match record:
-            case Evaluation(step, updates, returns, lengths):
-                rows.writerow([step, updates, " ".join(map(repr, returns)), " ".join(map(str, lengths))])
-                file.flush()
-                report({"step": step, "steps": steps, "return": float(np.mean(returns))})
-            case Signals(step, _, values):
-                log({"step": step, **values})
-                report({"step": step, "steps": steps})
-            case Episode(step, return_, length):
-                log({"step": step, "episode_return": return_, "episode_length": length})
+    try:
+        for record in records:
+            match record:
+                case Evaluation(step, updates, returns, lengths):
+                    rows.writerow([step, updates, " ".join(map(repr, returns)), " ".join(map(str, lengths))])
+                    file.flush()
+                    report({"step": step, "steps": steps, "return": float(np.mean(returns))})
+                case Signals(step, _, values):
+                    log({"step": step, **values})
+                    report({"step": step, "steps": steps})
+                case Episode(step, return_, length):
+                    log({"step": step, "episode_return": return_, "episode_length": length})
+    except Diverged as diverged:
+        return str(diverged)
+    return ""
 
 
 class _Account:
@@ -196,7 +202,10 @@ def main(arguments: list[str]) -> int:
             store.finish(folder, files)
     except Held as held:
         print(held, file=sys.stderr)
-        return 3
+        return HELD
+    except SystemExit as left:
+        print(f"a part left the process by SystemExit({left.code})", file=sys.stderr)
+        return 1
     except PartError as error:
         print(error, file=sys.stderr)
         return 1

@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from registry import Bound, Registry, part
+from studies.contents import Run, canonical
 from studies.executors.local import Job, cores
 from studies.problems import BadInput, clean
 from studies.progress import Progress
 from studies.store import Store
-from studies.study import RANDOM_POLICY, Cell, Run, Study, canonical, resolved
+from studies.study import RANDOM_POLICY, Cell, Study, resolved
+
+HELD = 75
+"""Exit code of a run that another process is working on: sysexits.h's "try again later", which no traceback gives."""
+HELD_BY_ANOTHER = "held by another runner"
 
 MOST_CELLS = 100_000
 """Larger grids are asked for by --yes."""
@@ -50,15 +55,23 @@ def plan(study: Study, store: Store, registry: Registry, options: Options) -> Pl
     registry.bind("executor", part(options.executor, workers=options.workers))
     sizes, problems = _environments(study, registry, options)
     problems += _device(study.device)
+    try:
+        cells = study.cells(registry)
+    except BadInput as bad:
+        problems += bad.problems
     if problems:
         raise BadInput(*problems)
-    cells = study.cells(registry)
     problems = _rehearsed(cells, sizes, registry) or _too_large(study, cells, sizes, options)
     if problems:
         raise BadInput(*problems)
     runs = {cell.run.id: cell.run for cell in cells}
-    pending = [run for run in runs.values() if not store.is_finished(run.id)]
-    return Plan(study, cells, runs, pending, _notes(study, cells, runs, options, registry))
+    store.check_study(study.name, cells)
+    finished = [run_id for run_id in runs if store.is_finished(run_id)]
+    damaged = {run_id: files for run_id in finished if (files := store.verify(run_id))}
+    pending = [run for run in runs.values() if run.id not in finished or run.id in damaged]
+    notes = _notes(study, cells, runs, options, registry)
+    notes += [f"not as written, so this run is done again: {files[0]}" for files in damaged.values()]
+    return Plan(study, cells, runs, pending, notes)
 
 
 def carry_out(plan: Plan, store: Store, text: str, registry: Registry, options: Options) -> dict[str, str]:
@@ -74,16 +87,27 @@ def carry_out(plan: Plan, store: Store, text: str, registry: Registry, options: 
     with Progress(labels, [run.id for run in plan.pending]) as progress:
 
         def report(run_id: str, record: Mapping[str, Any]) -> None:
-            progress(run_id, record)
-            if record.get("ended") and not store.is_finished(run_id):
-                cause = record["cause"].strip() or f"ended with exit code {record['ended']} and no message"
-                failures[run_id] = "held by another runner" if record["ended"] == 3 else cause
-                if record["ended"] != 3:
+            if "ended" not in record:
+                progress.advance(run_id, record)
+                return
+            status, cause = store.status(run_id) if store.is_finished(run_id) else ("failed", _cause(record))
+            progress.end(run_id, status, cause)
+            if status == "failed":
+                failures[run_id] = cause
+                if record["ended"] != HELD:
                     store.fail(run_id, cause)
 
         executor: Bound = registry.bind("executor", part(options.executor, workers=options.workers))
         executor(jobs=jobs, report=report)
     return failures
+
+
+def _cause(record: Mapping[str, Any]) -> str:
+    if record["ended"] == HELD:
+        return HELD_BY_ANOTHER
+    code = record["ended"]
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code} and left no result"
+    return str(record["cause"]).strip() or how
 
 
 def estimate(plan: Plan, store: Store, options: Options, seconds_per_update: float = 0.005) -> dict[str, str]:
@@ -103,18 +127,18 @@ def _environments(study: Study, registry: Registry, options: Options) -> tuple[d
     """Observation and action sizes of every environment, wrappers included."""
     from rl.environment import make, sizes
     from rl.streams import stream
+    from sparsity.ask import ask
 
     found: dict[str, tuple[int, int]] = {}
-    problems = []
+    problems, seed = [], stream(0, "environment", 1)
     for name in study.envs:
         try:
             env: Any = make(name, allow_import=options.allow_env_import)
             for words in study.wrappers:
-                wrapper = registry.bind("wrapper", resolved("wrapper", words, registry))
-                env = wrapper(env=env, seed=stream(0, "environment", 1))
+                env = ask(registry.bind("wrapper", resolved("wrapper", words, registry)), env=env, seed=seed)
             found[name] = sizes(env)
             env.close()
-        except (ValueError, KeyError) as error:
+        except ValueError as error:
             problems.append(f"envs: {error}")
     return found, problems
 

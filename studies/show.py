@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import get_args
 
 from registry import KINDS, Entry, Kind, Registry
+from studies.outcome import Status
 from studies.outcomes import collect
 from studies.problems import clean
 from studies.read import CATALOGUE
@@ -40,8 +42,6 @@ def densities(plan: Plan, store: Store) -> str:
         return "\n".join([*lines, f"{status} {note}".strip()])
     record = store.read(run.id)
     result = record.result
-    if result["status"] == "diverged":
-        return "\n".join([*lines, f"diverged: {result['cause']}"])
     lines.append(f"return {record.returns[-1]:,.0f} at step {record.steps[-1]:,} (untrained: {record.returns[0]:,.0f})")
     for learner, layers in result["layers"].items():
         for name, layer in layers.items():
@@ -79,9 +79,9 @@ def status(name: str, store: Store) -> str:
     lines = [f"{name}: {_standing(_counts(name, store))}"]
     for cell in store.cells(name):
         how, note = store.status(cell["run"])
-        if how == "failed":
+        if how in ("failed", "diverged"):
             last = (note.strip().splitlines() or ["no message"])[-1]
-            lines.append(f"  failed: {clean(cell['label'])} seed {cell['seed']} ({cell['run']}): {clean(last)}")
+            lines.append(f"  {how}: {clean(cell['label'])} seed {cell['seed']} ({cell['run']}): {clean(last)}")
     return "\n".join(lines)
 
 
@@ -152,5 +152,5 @@ def _counts(name: str, store: Store) -> Counter[str]:
 
 
 def _standing(counts: Counter[str]) -> str:
-    shown = ", ".join(f"{counts[state]} {state}" for state in ("done", "failed", "running", "missing") if counts[state])
+    shown = ", ".join(f"{counts[state]} {state}" for state in get_args(Status) if counts[state])
     return f"{sum(counts.values())} runs: {shown}"

@@ -83,6 +83,8 @@ def changed(
         elif field in _PART_FIELDS:
             new[field] = _choose_part(field, getattr(method, field), value, registry, lenient)
         elif field == "traces":
+            if not isinstance(value, list | tuple) or not all(isinstance(words, str | Mapping) for words in value):
+                raise PartError(f"traces must be a list of tables with `part`, not {value!r}")
             new[field] = tuple(_choose_part("trace", Part(""), words, registry, False) for words in value)
         elif field in _FIELDS:
             new[field] = value

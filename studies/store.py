@@ -19,12 +19,14 @@ import numpy as np
 
 from registry import nearest
 from rl.files import write_atomically
+from studies.contents import Run, canonical
 from studies.files import hashes, sha256
 from studies.outcome import Status
 from studies.problems import BadInput
-from studies.study import Cell, Run, Study, canonical
+from studies.study import Cell, Study
 
 MANIFEST = "manifest.json"
+CELLS = "cells.json"
 CONTENTS = "contents.json"
 RESULT = "result.json"
 WORLD = "world.json"
@@ -75,8 +77,8 @@ class Store:
         """The folder of a run that is about to start, with its contents written."""
         folder = self.run_folder(run.id)
         folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / CONTENTS).is_file():
-            write_atomically(folder / CONTENTS, (canonical(run.contents()) + "\n").encode())
+        (folder / MANIFEST).unlink(missing_ok=True)  # It would declare a damaged run finished.
+        write_atomically(folder / CONTENTS, (canonical(run.contents()) + "\n").encode())
         return folder
 
     def load_run(self, run_id: str) -> Run:
@@ -102,10 +104,14 @@ class Store:
         return (self.run_folder(run_id) / MANIFEST).is_file()
 
     def status(self, run_id: str) -> tuple[Status, str]:
-        """How a run stands, and why if it failed."""
+        """How a run stands, and why if it failed or diverged."""
         folder = self.run_folder(run_id)
         if self.is_finished(run_id):
-            return ("done", "")
+            damaged = self.verify(run_id)
+            if damaged:
+                return "failed", f"damaged: not as written: {', '.join(damaged)}"
+            result = _json(folder / RESULT)
+            return result["status"], result["cause"]
         if (folder / FAILURE).is_file():
             return "failed", _json(folder / FAILURE).get("cause", "")
         if (folder / LOCK).exists() and self._is_held(folder):
@@ -167,30 +173,36 @@ class Store:
 
     # Studies.
 
-    def save_study(self, study: Study, cells: list[Cell], text: str) -> None:
-        """Keep a study's file and its list of runs, so that tables can be made without the registry that expanded it.
-
-        BadInput if another study has that name already.
-        """
-        folder = self.study_folder(study.name)
-        kept = folder / "study.toml"
-        if kept.is_file() and kept.read_text() != text:
+    def check_study(self, name: str, cells: list[Cell]) -> None:
+        """A stored study may grow. BadInput if another one has that name: if runs of it are not in this one."""
+        if not (self.study_folder(name) / CELLS).is_file():
+            return
+        old, new = {cell["run"] for cell in self.cells(name)}, {cell.run.id for cell in cells}
+        if old - new:
             raise BadInput(
-                f"the store has another study named {study.name!r} ({kept}): give this one another name (--name), or "
-                "another store (--store)"
+                f"the store has another study named {name!r}: {len(old - new)} of its {len(old)} runs are changed or "
+                f"removed here, {len(new - old)} are new. Use another name (--name) or another store (--store)"
             )
+
+    def save_study(self, study: Study, cells: list[Cell], text: str) -> None:
+        """Keep a study's file, and its list of runs, so that tables need no registry that expands it."""
+        folder = self.study_folder(study.name)
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / "cells.json", (json.dumps([_cell_words(c) for c in cells], indent=1) + "\n").encode())
-        write_atomically(kept, text.encode())
+        listed = json.dumps([_cell_words(cell) for cell in cells], indent=1) + "\n"
+        write_atomically(folder / CELLS, listed.encode())
+        write_atomically(folder / "study.toml", text.encode())
 
     def cells(self, name: str) -> list[dict[str, Any]]:
         """The runs of a study with their places in it. BadInput if the store has no such study."""
-        path = self.study_folder(name) / "cells.json"
+        path = self.study_folder(name) / CELLS
         if "/" in name or not path.is_file():
             known = self.studies()
             listed = ", ".join(known) or "none"
             raise BadInput(f"the store {self.root} has no study {name!r}. {nearest(name, known)}Known: {listed}")
-        cells: list[dict[str, Any]] = json.loads(path.read_text())
+        try:
+            cells: list[dict[str, Any]] = json.loads(path.read_text())
+        except ValueError as error:
+            raise Damaged(f"{path} is not as it was written: {error}") from error
         return cells
 
     def studies(self) -> list[str]:

@@ -1,128 +1,21 @@
-"""What is compared: a run as a content-addressed fact, and a study as a grid of rows, environments and seeds."""
+"""What is compared: a study as a grid of rows, environments and seeds, and the runs that it means."""
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from registry import Entry, Part, PartError, Registry, nearest, part
+from registry import Part, PartError, Registry, nearest, part
+from registry.signature import fit
 from sparsity import Method
+from studies.contents import Run, foreign_sources, part_from
 from studies.problems import BadInput
 from studies.spec import Choice, Density, choose, takes
 
-RESULTS_VERSION = 1
-"""Raised whenever the same contents would give other results. See "Changes results" in the changelog."""
-
 RANDOM_POLICY = "Random policy"
-
-
-@dataclass(frozen=True)
-class Run:
-    """One training run, all settings resolved. Equal contents are the same run: same id, same bytes."""
-
-    env: str
-    agent: Part
-    methods: Mapping[str, Method]
-    """By learner; empty for agents that learn nothing."""
-    seed: int
-    steps: int
-    """Environment steps."""
-    warmup: int
-    eval_every: int
-    episodes: int
-    replay: Part = part("uniform", capacity=1_000_000)
-    wrappers: tuple[Part, ...] = ()
-    execution: Literal["masked"] = "masked"
-    device: str = "cpu"
-    foreign: Mapping[str, str] = field(default_factory=dict)
-    """SHA-256 of the source of every chosen part that is not ours."""
-
-    @property
-    def id(self) -> str:
-        """The first 16 hexadecimal digits of the SHA-256 of the contents' canonical JSON."""
-        return hashlib.sha256(canonical(self.contents()).encode()).hexdigest()[:16]
-
-    @property
-    def updates(self) -> int:
-        """Planned agent updates: one an environment step after the warm-up."""
-        return max(0, self.steps - self.warmup)
-
-    def contents(self) -> dict[str, Any]:
-        """Everything that decides the results, as JSON values."""
-        return {
-            "results": RESULTS_VERSION,
-            "env": self.env,
-            "agent": _part_words(self.agent),
-            "methods": {learner: method_words(method) for learner, method in self.methods.items()},
-            "seed": self.seed,
-            "steps": self.steps,
-            "warmup": self.warmup,
-            "eval_every": self.eval_every,
-            "episodes": self.episodes,
-            "replay": _part_words(self.replay),
-            "wrappers": [_part_words(wrapper) for wrapper in self.wrappers],
-            "execution": self.execution,
-            "device": self.device,
-            "foreign": dict(self.foreign),
-        }
-
-    @classmethod
-    def from_contents(cls, contents: Mapping[str, Any]) -> Run:
-        """The run that these contents describe. ValueError if another results version wrote them."""
-        if contents["results"] != RESULTS_VERSION:
-            raise ValueError(f"these contents are of results version {contents['results']}, not {RESULTS_VERSION}")
-        fields = {key: contents[key] for key in ("env", "seed", "steps", "warmup", "eval_every", "episodes")}
-        return cls(
-            **fields,
-            agent=_part_from(contents["agent"]),
-            methods={name: _method_from(words) for name, words in contents["methods"].items()},
-            replay=_part_from(contents["replay"]),
-            wrappers=tuple(_part_from(words) for words in contents["wrappers"]),
-            execution=contents["execution"],
-            device=contents["device"],
-            foreign=contents["foreign"],
-        )
-
-
-def canonical(value: Any) -> str:
-    """JSON with sorted keys, no spaces and no NaN: equal values are equal text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def method_words(method: Method) -> dict[str, Any]:
-    """A method as JSON values; what cannot matter is left out, so that equal behaviour has one description."""
-    if method.eligible.name == "none":
-        return {"eligible": {"part": "none"}}
-    parts: dict[str, Any] = {name: _part_words(choice) for name, choice in method.parts().items()}
-    if method.network == "shrunk":
-        return {"network": "shrunk", "eligible": parts["eligible"], "allocation": parts["allocation"]}
-    plain = ("readmit", "scope", "swap_scope", "optimizer_sees", "event", "clock", "network")
-    words = parts | {name: getattr(method, name) for name in plain}
-    return words | {"traces": [_part_words(trace) for trace in method.traces]}
-
-
-def _method_from(words: Mapping[str, Any]) -> Method:
-    values: dict[str, Any] = {}
-    for key, value in words.items():
-        if key == "traces":
-            values[key] = tuple(_part_from(trace) for trace in value)
-        else:
-            values[key] = _part_from(value) if isinstance(value, Mapping) else value
-    return replace(Method(), **values)
-
-
-def _part_words(choice: Part) -> dict[str, Any]:
-    return {"part": choice.name, **choice.settings}
-
-
-def _part_from(words: Mapping[str, Any]) -> Part:
-    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in words.items() if k != "part"}
-    return Part(words["part"], settings)
 
 
 @dataclass(frozen=True)
@@ -142,7 +35,7 @@ class Study:
     name: str
     agents: tuple[str, ...]
     envs: tuple[str, ...]
-    seeds: tuple[int, ...]
+    seeds: Sequence[int]
     steps: int
     methods: Mapping[str, Any]
     question: str = ""
@@ -164,18 +57,16 @@ class Study:
 
     def cells(self, registry: Registry) -> list[Cell]:
         """Every run of the study with its place in it. BadInput with all problems, if there are any."""
-        problems: list[str] = []
-        cells: list[Cell] = []
-        self._check_numbers(problems)
-        self._check_agents(registry, problems)
+        problems = [f"{key}: {problem}" for key, problem in self.misnumbered()] + self._unbuildable(registry)
         if problems:
             raise BadInput(*problems)
+        cells: list[Cell] = []
         for agent, env in itertools.product(self.agents, self.envs):
             for label, words in self.methods.items():
                 for axes in self._axes():
                     try:
                         cells += self._row(agent, env, label, words, axes, registry)
-                    except (PartError, ValueError) as error:
+                    except ValueError as error:
                         problem = f"[methods] {label!r}: {error}"
                         problems += [] if problem in problems else [problem]
         problems += self._unused_shared(registry)
@@ -188,29 +79,35 @@ class Study:
         along = (self.agents, self.envs, self.methods, self.densities or (None,), self.seeds, *self.axes.values())
         return math.prod(len(values) for values in along)
 
-    def _check_numbers(self, problems: list[str]) -> None:
-        for name, least in (("steps", 1), ("warmup", 0), ("episodes", 1), ("random_episodes", 0)):
-            if getattr(self, name) < least:
-                problems.append(f"{name} must be at least {least}, not {getattr(self, name)}")
-        if self.eval_every is not None and self.eval_every < 1:
-            problems.append(f"eval_every must be at least 1 environment step, not {self.eval_every}")
-        if self.warmup >= self.steps:
-            problems.append(
-                f"warmup = {self.warmup} leaves none of {self.steps} steps to train: lower it (--set warmup=0)"
-            )
-        problems += [f"seeds must lie in 0 ... 2**32 - 1, not {seed}" for seed in self.seeds if not 0 <= seed < 2**32]
-        if len(set(self.seeds)) < len(self.seeds):
-            problems.append(f"seeds are given twice: {list(self.seeds)}")
-        if self.rows() == 0:
-            problems.append("the grid is empty: agents, envs, methods, seeds and every axis need at least one entry")
+    def misnumbered(self) -> list[tuple[str, str]]:
+        """What is wrong with the study's numbers: the key, and the problem."""
+        problems = [
+            (name, f"must be at least {least}, not {getattr(self, name)}")
+            for name, least in (("steps", 1), ("warmup", 0), ("episodes", 1), ("random_episodes", 0), ("eval_every", 1))
+            if getattr(self, name) is not None and getattr(self, name) < least
+        ]
+        if self.warmup >= 0 and self.warmup >= self.steps >= 1:
+            problems.append(("warmup", f"{self.warmup} leaves none of {self.steps} steps to train: lower it"))
+        if not isinstance(self.seeds, range):
+            outside = [seed for seed in self.seeds if not 0 <= seed < 2**32]
+            problems += [("seeds", f"must lie in 0 ... 2**32 - 1, not {seed}") for seed in outside]
+            if len(set(self.seeds)) < len(self.seeds):
+                problems.append(("seeds", f"one is given twice: {list(self.seeds)}"))
+        for name in ("agents", "envs", "methods", "seeds"):
+            if len(getattr(self, name)) == 0:
+                problems.append((name, "needs at least one entry: the grid is empty"))
+        problems += [("axes", f"{name} needs at least one value") for name, values in self.axes.items() if not values]
+        return problems
 
-    def _check_agents(self, registry: Registry, problems: list[str]) -> None:
+    def _unbuildable(self, registry: Registry) -> list[str]:
         """Build each agent once, so that a bad setting is told once and not for every row."""
+        problems = []
         for agent in self.agents:
             try:
                 learner_names(self._agent(agent, {}, registry), registry)
             except ValueError as error:
                 problems.append(f"[settings.{agent}]: {error}")
+        return problems
 
     def _axes(self) -> Iterator[dict[str, Any]]:
         for values in itertools.product(*self.axes.values()):
@@ -230,6 +127,7 @@ class Study:
         shown = {key: _shown(value) for key, value in axes.items()}
         cells = []
         for density in self._densities_of(choice, registry):
+            _check_learners(density, learners)
             placed = choice if density is None else choice.at(density, registry)
             methods = {learner: placed.of(learner).resolved(registry) for learner in learners}
             where = shown | ({"density": _shown(density)} if isinstance(density, Mapping) else {})
@@ -250,11 +148,18 @@ class Study:
         settings = dict(self.settings.get(agent, {})) | dict(axes)
         hidden = settings.pop("hidden", None)
         if hidden is not None:
-            widths = [s.name for s in entry.settings if s.name.endswith("_hidden")]
+            widths = [s.name for s in entry.settings if _widths(s.name)]
             if not widths:
                 raise PartError(f"agent {agent!r} has no hidden layers to set")
             settings = dict.fromkeys(widths, hidden) | settings
-        return registry.resolve("agent", Part(agent, settings))
+        chosen = registry.resolve("agent", Part(agent, settings))
+        batch, capacity = (
+            chosen.settings.get("batch_size"),
+            resolved("replay", self.replay, registry).settings.get("capacity"),
+        )
+        if isinstance(batch, int) and isinstance(capacity, int) and batch > capacity:
+            raise PartError(f"batch_size = {batch} is over the replay's capacity of {capacity} transitions")
+        return chosen
 
     def _run(
         self,
@@ -265,7 +170,11 @@ class Study:
         axes: Mapping[str, Any],
         registry: Registry,
     ) -> Run:
-        numbers = {"steps": self.steps, "warmup": self.warmup, "episodes": self.episodes} | dict(axes)
+        numbers: dict[str, Any] = {"steps": self.steps, "warmup": self.warmup, "episodes": self.episodes}
+        numbers |= {name: fit(value, int, f"[axes] {name}") for name, value in axes.items()}
+        wrong = replace(self, **numbers).misnumbered() if axes else []
+        if wrong:
+            raise PartError("; ".join(f"[axes] {key}: {problem}" for key, problem in wrong))
         eval_every = self.eval_every or max(1, numbers["steps"] // 20)
         replay = resolved("replay", self.replay, registry)
         wrappers = tuple(resolved("wrapper", words, registry) for words in self.wrappers)
@@ -281,25 +190,21 @@ class Study:
         agent = registry.resolve("agent", part("random"))
         replay = registry.resolve("replay", part("uniform", capacity=1))
         wrappers = tuple(resolved("wrapper", words, registry) for words in self.wrappers)
-        return [
-            Cell(RANDOM_POLICY, None, {}, Run(env, agent, {}, 0, 0, 0, 1, self.random_episodes, replay, wrappers))
-            for env in self.envs
-        ]
+        runs = [Run(env, agent, {}, 0, 0, 0, 1, self.random_episodes, replay, wrappers) for env in self.envs]
+        return [Cell(RANDOM_POLICY, None, {}, replace(run, foreign=foreign_sources(run, registry))) for run in runs]
 
     def _unused_shared(self, registry: Registry) -> list[str]:
-        """A setting under [all] that no row's part knows is a misspelling."""
+        """A setting under [all] that no part of its kind knows is a misspelling; rows that lack it are passed by."""
         problems = []
-        for field_, words in self.all.items():
-            if not isinstance(words, Mapping) or "part" in words or field_ not in _METHOD_FIELDS:
+        for kind, words in self.all.items():
+            if not isinstance(words, Mapping) or "part" in words or kind not in _METHOD_FIELDS:
                 continue
-            for setting in words:
-                try:
-                    rows = [choose(row, registry, learners=("actor", "critic")) for row in self.methods.values()]
-                    known = any(takes(m, field_, setting, registry) for row in rows for m in row.methods())
-                except (PartError, AttributeError):
-                    continue  # The row's own problem is reported where it stands.
-                if not known:
-                    problems.append(f"[all] {field_}: no row's {field_} has a setting {setting!r}")
+            known = sorted({setting.name for entry in registry.entries(kind) for setting in entry.settings})
+            problems += [
+                f"[all] {kind}: no {kind} has a setting {name!r}. {nearest(name, known)}Settings: {', '.join(known)}"
+                for name in words
+                if name not in known
+            ]
         return problems
 
 
@@ -308,27 +213,32 @@ _METHOD_FIELDS = tuple(Method.__dataclass_fields__)
 
 
 def learner_names(agent: Part, registry: Registry) -> tuple[str, ...]:
-    """The learners of an agent, found by building it once, as small as it gets."""
+    """The learners of an agent, found by building it once, as small as it gets. PartError if it cannot be built."""
     import torch
 
-    narrow = {name: (1,) for name in agent.settings if name.endswith("_hidden")}
-    built = registry.bind("agent", agent.with_settings(**narrow))(
-        observation_size=1, action_size=1, seed=0, device=torch.device("cpu"), dtype=torch.float32
-    )
-    return tuple(learner.name for learner in built.learners())
+    narrow = {name: tuple(min(1, width) for width in agent.settings[name]) for name in agent.settings if _widths(name)}
+    entry = registry.entry("agent", agent.name)
+    try:
+        built = registry.bind("agent", agent.with_settings(**narrow))(
+            observation_size=1, action_size=1, seed=0, device=torch.device("cpu"), dtype=torch.float32
+        )
+        return tuple(learner.name for learner in built.learners())
+    except ValueError:
+        raise
+    except Exception as error:
+        raise PartError(f"agent {agent.name!r} of {entry.origin} raised {type(error).__name__}: {error}") from error
 
 
-def foreign_sources(run: Run, registry: Registry) -> dict[str, str]:
-    """SHA-256 of the source of every chosen part that is not ours, by `kind/name`."""
-    entries: list[Entry] = [registry.entry("agent", run.agent.name)]
-    entries += [registry.entry("wrapper", wrapper.name) for wrapper in run.wrappers]
-    entries += [registry.entry("replay", run.replay.name)] if run.methods else []
-    for method in run.methods.values():
-        chosen = [registry.entry(kind, choice.name) for kind, choice in method.parts().items()]
-        traces = {name for entry in chosen for name in entry.inputs} & set(registry.names("trace"))
-        entries += chosen + [registry.entry("trace", name) for name in sorted(traces)]
-    hashes = {f"{entry.kind.name}/{entry.name}": entry.source_hash for entry in entries}
-    return {key: value for key, value in sorted(hashes.items()) if value is not None}
+def _widths(setting: str) -> bool:
+    """Whether a setting of an agent holds the hidden widths of a learner: `<learner>_hidden`."""
+    return setting.endswith("_hidden")
+
+
+def _check_learners(density: Density | None, learners: Sequence[str]) -> None:
+    for name in density if isinstance(density, Mapping) else ():
+        if name not in learners:
+            known = ", ".join(learners) or "none"
+            raise PartError(f"densities: no learner {name!r}. {nearest(name, learners)}Learners: {known}")
 
 
 def resolved(kind: str, words: Any, registry: Registry) -> Part:
@@ -336,7 +246,7 @@ def resolved(kind: str, words: Any, registry: Registry) -> Part:
     if isinstance(words, str):
         return registry.resolve(kind, Part(words))
     if isinstance(words, Mapping) and isinstance(words.get("part"), str):
-        return registry.resolve(kind, _part_from(words))
+        return registry.resolve(kind, part_from(words))
     known = registry.names(kind)
     raise PartError(f"{kind} must be a name or a table with `part`, not {words!r}. {nearest(str(words), known)}")
 
