@@ -29,7 +29,7 @@ class Setting:
         return self.default is inspect.Parameter.empty
 
     def __str__(self) -> str:
-        shown = type_name(self.type)
+        shown = self.type.__name__ if isinstance(self.type, type) else str(self.type).replace("typing.", "")
         return f"{self.name}: {shown}" if self.required else f"{self.name}: {shown} = {self.default!r}"
 
 
@@ -90,7 +90,7 @@ def check_settings(
         elif not setting.required:
             settings[name] = setting.default
         elif not partial:
-            raise PartError(f"{what} needs a value for {name!r} ({type_name(setting.type)})")
+            raise PartError(f"{what} needs a value for {name!r} ({in_words(setting.type)})")
     return settings
 
 
@@ -98,22 +98,25 @@ def fit(value: Any, type_: Any, where: str) -> Any:
     """`value` as `type_`: whole floats pass as int, ints as float, lists as tuples; anything else is an error."""
     fitted, fits = _try(value, type_)
     if not fits:
-        raise PartError(f"{where} must be {type_name(type_)}, not {value!r}")
+        raise PartError(f"{where} must be {in_words(type_)}, not {value!r}")
     return fitted
 
 
-def type_name(type_: Any) -> str:
-    """A type as a user would write it."""
+def in_words(type_: Any) -> str:
+    """A type as it is told to a user: "a whole number", "a number or none", "a list, each a whole number"."""
     origin, arguments = get_origin(type_), get_args(type_)
     if origin in (Union, types.UnionType):
-        return " or ".join("none" if a is type(None) else type_name(a) for a in arguments)
+        return " or ".join(in_words(argument) for argument in arguments)
     if origin is Literal:
-        return "one of " + ", ".join(repr(a) for a in arguments)
+        return "one of " + ", ".join(repr(argument) for argument in arguments)
     if origin is tuple:
-        return f"a list of {type_name(arguments[0])}"
+        return f"a list, each {in_words(arguments[0])}"
     if origin is not None and issubclass(origin, Mapping):
-        return f"a table of {type_name(arguments[1])}"
-    return getattr(type_, "__name__", str(type_))
+        return f"a table, each value {in_words(arguments[1])}"
+    return _WORDS.get(type_, getattr(type_, "__name__", str(type_)))
+
+
+_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "none"}
 
 
 def _try(value: Any, type_: Any) -> tuple[Any, bool]:

@@ -63,12 +63,13 @@ def linear(
 def in_updates(when: float | int, total: int | None, name: str = "until") -> float:
     """A setting in updates: itself if an int, a share of the planned updates if a float. The end of a run that nobody
     planned never comes."""
+    least, shares = (1, "(0, 1]") if name == "until" else (0, "[0, 1]")
     if isinstance(when, int):
-        if when < 0:
-            raise ValueError(f"{name} must be a number of updates, or a share in [0, 1], not {when}")
+        if when < least:
+            raise ValueError(f"{name} must be at least {least} updates, or a share in {shares}, not {when}")
         return when
-    if not 0 <= when <= 1:
-        raise ValueError(f"{name} as a share must lie in [0, 1], not {when:g}; a number of updates is an int")
+    if not 0 <= when <= 1 or (when == 0 and least):
+        raise ValueError(f"{name} as a share must lie in {shares}, not {when:g}; a number of updates is an int")
     if when == 1 and total is None:
         return math.inf
     if total is None:
@@ -84,10 +85,7 @@ def _due(step: int, total: int | None, fraction: float, every: int, phase: int, 
         raise ValueError(f"every must be at least 1 update, not {every}")
     if not 0 <= phase < every:
         raise ValueError(f"phase must lie in 0 ... every - 1 = {every - 1}, not {phase}")
-    last = in_updates(until, total)
-    if last == 0:
-        raise ValueError("until must be over 0: a schedule that never swaps is 'never'")
-    return 1 <= step <= last and step % every == phase
+    return 1 <= step <= in_updates(until, total) and step % every == phase
 
 
 @hookimpl

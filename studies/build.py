@@ -11,7 +11,7 @@ import torch
 
 from registry import Part, PartError, Registry
 from rl.agent import Agent
-from rl.replay import Replay
+from rl.replay import Replay, bytes_needed
 from rl.streams import stream
 from sparsity import Event, Sparsifier
 from sparsity.ask import who
@@ -65,7 +65,8 @@ def build_replay(run: Run, sizes: tuple[int, int], registry: Registry) -> Replay
     try:
         replay: Replay = chosen(observation_size=sizes[0], action_size=sizes[1])
     except MemoryError:
-        raise ValueError(f"replay {run.replay} is larger than any memory: lower its capacity") from None
+        room = bytes_needed(*sizes, run.replay.settings.get("capacity", 0)) / 1e9
+        raise ValueError(f"replay {run.replay} needs {room:,.0f} GB: lower its capacity") from None
     except ValueError:
         raise
     except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,8 +180,23 @@ Command = (
 )
 
 
+def shadowed_packages() -> str:
+    """Which of our packages something else of that name stands in front of; else nothing."""
+    home = Path(__file__).resolve().parent.parent
+    for name in ("registry", "rl", "sparsity"):
+        spec = importlib.util.find_spec(name)
+        found = Path(spec.origin).resolve().parent if spec and spec.origin else None
+        if found != home / name:
+            return f"the package {name!r} is found at {found}, not at {home / name}: rename what is in front of it"
+    return ""
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Read the command line and carry it out; the exit code says how it went."""
+    shadowed = shadowed_packages()
+    if shadowed:
+        print(f"error: {shadowed}", file=sys.stderr)
+        sys.exit(2)
     command: Any = tyro.cli(
         Command,
         args=arguments,

@@ -125,7 +125,7 @@ def study_from(
         raise BadInput(*dict.fromkeys(found)) from None
     problems = []
     if isinstance(file.seeds, int) and not 1 <= file.seeds <= 2**32:
-        problems.append(f"{where}{_line('seeds', text)}: seeds: how many must be at least 1, not {file.seeds}")
+        problems.append(f"{where}{_line('seeds', text)}: seeds: how many must lie in 1 ... 2**32, not {file.seeds}")
         file.seeds = 1
     seeds = range(file.seeds) if isinstance(file.seeds, int) else tuple(file.seeds)
     densities: list[Any] = []
@@ -169,8 +169,25 @@ def study_from(
     )
     problems += [f"{where}{_line(key, text)}: {key}: {problem}" for key, problem in study.misnumbered()]
     if problems:
-        raise BadInput(*problems)
+        raise BadInput(*problems, *_further(study, registry))
     return study
+
+
+def _further(study: Study, registry: Registry) -> list[str]:
+    """What is wrong with environments and rows too, so that mending one problem does not uncover the next."""
+    from rl.environment import EnvironmentRefused, check
+
+    problems: list[str] = []
+    for env in study.envs:
+        try:
+            check(env)
+        except EnvironmentRefused as error:
+            problems.append(f"envs: {error}")
+    try:
+        study.cells(registry) if not study.misnumbered() else None
+    except BadInput as bad:
+        problems += bad.problems
+    return problems
 
 
 def _with_preset(tables: dict[str, Any], registry: Registry) -> dict[str, Any]:

@@ -87,7 +87,8 @@ class Study:
             if getattr(self, name) is not None and getattr(self, name) < least
         ]
         if self.warmup >= 0 and self.warmup >= self.steps >= 1:
-            problems.append(("warmup", f"{self.warmup} leaves none of {self.steps} steps to train: lower it"))
+            leaves = f"{self.warmup} leaves none of {self.steps} steps to train: lower it, say by --set warmup=0"
+            problems.append(("warmup", leaves))
         if not isinstance(self.seeds, range):
             outside = [seed for seed in self.seeds if not 0 <= seed < 2**32]
             problems += [("seeds", f"must lie in 0 ... 2**32 - 1, not {seed}") for seed in outside]
@@ -157,7 +158,7 @@ class Study:
             chosen.settings.get("batch_size"),
             resolved("replay", self.replay, registry).settings.get("capacity"),
         )
-        if isinstance(batch, int) and isinstance(capacity, int) and batch > capacity:
+        if isinstance(batch, int) and isinstance(capacity, int) and batch > capacity > 0:
             raise PartError(f"batch_size = {batch} is over the replay's capacity of {capacity} transitions")
         return chosen
 

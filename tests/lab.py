@@ -21,8 +21,8 @@ import torch
 
 from registry import Registry, use_registry
 from studies.cli import main
-from studies.read import study_from
 from studies.contents import Run
+from studies.read import study_from
 from studies.study import Cell, Study
 
 REGISTRY = Registry(installed=False)

@@ -63,7 +63,6 @@ FILES: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
     "field in a row": (changed('base = "set"', 'base = "set", gorw = "x"'), ("'gorw'", "Did you mean 'grow'?")),
     "field in [all]": (changed("eligible", "eligibel"), ("'eligibel'", "Did you mean 'eligible'?")),
     "setting in [all]": (changed("every = 20", "evry = 20"), ("[all] schedule", "'evry'")),
-    # BUG? the line names neither the nearest setting nor those that there are
     "setting in [all], nearest": (changed("every = 20", "evry = 20"), ("Did you mean 'every'?",)),
     "setting of the agent": (changed("batch_size", "batchsize"), ("'td3'", "Did you mean 'batch_size'?", "tau")),
     "agent of settings": (changed("settings.td3", "settings.td4"), ("[settings.td4]", "Did you mean 'td3'?")),
@@ -75,9 +74,7 @@ FILES: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
         changed('base = "set"', 'base = "set", scope = "layr"'),
         ("scope", "layer, network", "'layr'"),
     ),
-    # BUG? any text counts as true
     "text for a truth": (changed('base = "set"', 'base = "set", readmit = "no"'), ("readmit", "'no'")),
-    # BUG? TypeError
     "traces are a number": (changed('base = "set"', 'base = "set", traces = 5'), ("traces", "5")),
     "trace is a number": (changed('base = "set"', 'base = "set", traces = [5]'), ("trace", "5")),
     "preset": (with_key("preset = 'ds-td33'"), ("'ds-td33'", "Did you mean 'ds-td3'?", "td3-official")),
@@ -105,7 +102,6 @@ FILES: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
     "density true": (changed("[0.5]", "[true]"), ("study.toml:9", "densities", "number", "True")),
     "density no list": (changed("[0.5]", "0.5"), ("study.toml:9", "densities", "list", "0.5")),
     "density of a learner": (changed("[0.5]", "[{ actor = 95 }]"), ("study.toml:9", "95", "0.95")),
-    # BUG? ignored without a word
     "density of no learner": (changed("[0.5]", "[{ atcor = 0.5 }]"), ("'atcor'", "actor")),
     "density in a row": (changed('base = "set"', 'base = "set", density = 95'), ("'SET'", "(0, 1]", "0.95")),
     "density text in a row": (changed('base = "set"', 'base = "set", density = "x"'), ("'SET'", "density", "'x'")),
@@ -119,15 +115,14 @@ FILES: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
     "steps nan": (changed("steps = 120", "steps = nan"), ("study.toml:4", "steps", "whole number", "nan")),
     "steps inf": (changed("steps = 120", "steps = inf"), ("study.toml:4", "steps", "whole number", "inf")),
     "seeds negative": (changed("seeds = 1", "seeds = [-1]"), ("seeds", "2**32 - 1", "-1")),
-    "seeds a negative number": (changed("seeds = 1", "seeds = -1"), ("seed", "at least one")),
+    "seeds a negative number": (changed("seeds = 1", "seeds = -1"), ("seeds", "how many", "1 ... 2**32", "-1")),
     "seeds none": (changed("seeds = 1", "seeds = []"), ("seed", "at least one")),
     "seeds 3.5": (changed("seeds = 1", "seeds = 3.5"), ("study.toml:3", "seeds", "whole number", "3.5")),
     "seeds true": (changed("seeds = 1", "seeds = true"), ("study.toml:3", "seeds", "whole number", "True")),
     "seeds as a range": (changed("seeds = 1", 'seeds = "0..4"'), ("study.toml:3", "seeds", "list", "'0..4'")),
     "seeds twice": (changed("seeds = 1", "seeds = [0, 1, 0]"), ("seeds", "twice", "[0, 1, 0]")),
     "seeds too large": (changed("seeds = 1", "seeds = [4294967296]"), ("seeds", "2**32 - 1", "4294967296")),
-    # BUG? MemoryError: a tuple of all the seeds is made before the grid is counted
-    "seeds too many": (changed("seeds = 1", "seeds = 1_000_000_000_000_000_000_000"), ("100,000", "--yes")),
+    "seeds too many": (changed("seeds = 1", "seeds = 1_000_000_000_000_000_000_000"), ("seeds", "1 ... 2**32")),
     # A file that is none
     "empty": ("", ("study.toml is empty", "agents")),
     "comments alone": ("# a plan\n", ("study.toml is empty",)),
@@ -140,7 +135,7 @@ FILES: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
     "key twice": (changed("seeds = 1", "seeds = 1\nseeds = 2"), ("study.toml", "not TOML", "line 4")),
     "nested": (FILE + "x = " + "[" * 5000 + "]" * 5000, ("study.toml", "not TOML")),
     # What cannot be done
-    "warm-up as long as the run": (with_key("warmup = 120"), ("warmup = 120", "120 steps", "--set warmup=0")),
+    "warm-up as long as the run": (with_key("warmup = 120"), ("warmup: 120", "120 steps", "--set warmup=0")),
     "warm-up negative": (with_key("warmup = -1"), ("warmup", "at least 0", "-1")),
     "episodes 0": (with_key("episodes = 0"), ("episodes", "at least 1", "not 0")),
     "random episodes": (with_key("random_episodes = -1"), ("random_episodes", "at least 0", "-1")),
@@ -157,15 +152,11 @@ FILES: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
     "learning rate text": (td3("learning_rate = '1e-3'"), ("learning_rate", "float", "'1e-3'")),
     "batch 0": (td3("batch_size = 0"), ("batch_size", "at least 1")),
     "batch 2.5": (td3("batch_size = 2.5"), ("batch_size", "int", "2.5")),
-    # BUG? accepted; the run ends in a MemoryError of numpy
     "batch too large": (td3("batch_size = 1_000_000_000_000_000"), ("batch_size",)),
     "hidden number": (td3("hidden = 16"), ("hidden", "list", "16")),
     "hidden 0": (td3("hidden = [0]"), ("hidden", "at least 1")),
-    # BUG? the message is the allocator's, with a C++ file and line
     "hidden too large": (td3("hidden = [1_000_000_000_000_000]"), ("hidden",)),
-    # BUG? accepted: the memory is counted for min(capacity, steps), but the array is made for the capacity
     "capacity too large": (with_key("replay = { part = 'uniform', capacity = 1_000_000_000_000_000 }"), ("capacity",)),
-    # BUG? accepted; the run fails
     "capacity 0": (with_key("replay = { part = 'uniform', capacity = 0 }"), ("capacity", "at least 1")),
     "execution sparse": (with_key("execution = 'sparse'"), ("execution", "'auto' or 'masked'", "'sparse'")),
     "device": (with_key("device = 'tpu'"), ("device", "'cpu'", "'tpu'")),
@@ -209,7 +200,7 @@ WITHOUT_PLACE = (
 
 @pytest.mark.parametrize("case", WITHOUT_PLACE)
 def test_a_problem_names_its_file(lab: Lab, case: str) -> None:
-    # BUG? numbers out of range are told without the file, though those of a wrong type have file and line
+
     assert "study.toml" in lab.study(FILES[case][0]).err
 
 
@@ -225,7 +216,7 @@ def test_several_problems_are_told_at_once(lab: Lab) -> None:
 
 
 def test_problems_of_different_kinds_are_told_at_once(lab: Lab) -> None:
-    # BUG? keys, then numbers, then environments, then rows: each mended problem uncovers the next
+
     text = changed('base = "set"', 'base = "sett"').replace("[0.5]", "[95]").replace(ENV, "CartPole-v1")
     refused(lab.study(text), lab, "'sett'", "95", "CartPole-v1")
 
@@ -249,7 +240,7 @@ def test_a_file_whose_stem_is_no_name_says_so(lab: Lab) -> None:
 
 
 def test_control_characters_of_a_file_do_not_reach_the_terminal(lab: Lab) -> None:
-    # BUG? [settings.x] of a study without agent x lists the agents as they are
+
     escape = '"\\u001b]0;owned\\u0007"'
     for text in (
         changed('"SET"', escape).replace('base = "set"', 'base = "sett"'),
@@ -270,15 +261,15 @@ FLAGS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "densities 95": (("--densities", "95"), ("densities", "0.95", "0.05")),
     "densities text": (("--densities", "x"), ("--densities", "'x'", "number")),
     "densities nan": (("--densities", "nan"), ("densities", "nan")),
-    "densities inf": (("--densities", "inf"), ("densities", "inf")),  # BUG? ValueError
+    "densities inf": (("--densities", "inf"), ("densities", "inf")),
     "seeds -1": (("--seeds", "-1"), ("seed",)),
-    "seeds 3.5": (("--seeds", "3.5"), ("seeds", "3.5")),  # BUG? taken for 3
+    "seeds 3.5": (("--seeds", "3.5"), ("seeds", "3.5")),
     "seeds 0,0": (("--seeds", "0,0"), ("seeds", "twice")),
     "seeds range": (("--seeds", "0..4"), ("--seeds", "'0..4'")),
     "seeds large": (("--seeds", "4294967296,1"), ("seeds", "4294967296")),
-    "seeds none": (("--seeds", ""), ("seeds",)),  # BUG? IndexError
-    "seeds inf": (("--seeds", "inf"), ("seeds", "inf")),  # BUG? OverflowError
-    "seeds nan": (("--seeds", "nan"), ("seeds", "nan")),  # BUG? ValueError
+    "seeds none": (("--seeds", ""), ("seeds",)),
+    "seeds inf": (("--seeds", "inf"), ("seeds", "inf")),
+    "seeds nan": (("--seeds", "nan"), ("seeds", "nan")),
     "grid too large": (("--seeds", "200000"), ("200,000 runs", "100,000", "--yes")),
     "set without value": (("--set", "warmup"), ("--set", "KEY=VALUE", "'warmup'")),
     "set unknown": (("--set", "wormup=5"), ("'wormup'", "Did you mean 'warmup'?")),
@@ -286,13 +277,13 @@ FLAGS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "set unknown agent": (("--set", "td4.batch_size=5"), ("td4", "Did you mean 'td3'?")),
     "set nothing": (("--set", "=5"), ("unknown key ''",)),
     "set name": (("--set", "name=../../x"), ("name", "../../x")),
-    "set warm-up": (("--set", "warmup=120"), ("warmup = 120",)),
+    "set warm-up": (("--set", "warmup=120"), ("warmup: 120",)),
     "name": (("--name", "../../x"), ("name", "../../x")),
     "absolute name": (("--name", "/etc/x"), ("name", "/etc/x")),
     "hidden text": (("--hidden", "x"), ("--hidden", "'x'")),
-    "hidden 16.5": (("--hidden", "16.5,16"), ("hidden", "16.5")),  # BUG? taken for 16
+    "hidden 16.5": (("--hidden", "16.5,16"), ("hidden", "16.5")),
     "hidden 0": (("--hidden", "0"), ("hidden", "at least 1")),
-    "hidden none": (("--hidden", ""), ("hidden",)),  # BUG? a network without hidden layers
+    "hidden none": (("--hidden", ""), ("hidden",)),
     "device": (("--device", "tpu"), ("device", "'tpu'")),
     "workers": (("--workers", "-1"), ("--workers", "-1")),
     "preset": (("--preset", "ds-td33"), ("'ds-td33'", "Did you mean 'ds-td3'?")),
@@ -334,12 +325,12 @@ TRAIN: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "nothing": ((), ("--env", "HalfCheetah-v5")),
     "dense at a density": (("--env", ENV, "--method", "dense", "--density", "0.5", *QUICK), ("dense", "--density")),
     "density 95": (("--env", ENV, "--method", "set", "--density", "95", *QUICK), ("0.95", "0.05")),
-    "no learner": (("--env", ENV, "--method", "set", "--density", "atcor=0.1", *QUICK), ("atcor",)),  # BUG? taken
+    "no learner": (("--env", ENV, "--method", "set", "--density", "atcor=0.1", *QUICK), ("atcor",)),
     "half a table": (("--env", ENV, "--method", "set", "--density", "actor=0.1,0.2", *QUICK), ("--density",)),
     "no density": (("--env", ENV, "--method", "set", "--density", "", *QUICK), ("--density",)),
     "seed -1": (("--env", ENV, "--seed", "-1", *QUICK), ("seed", "-1")),
     "seed 2**32": (("--env", ENV, "--seed", "4294967296", *QUICK), ("seed", "4294967296")),
-    "warm-up": (("--env", ENV, "--steps", "500"), ("warmup = 1000", "500 steps", "--set warmup=0")),
+    "warm-up": (("--env", ENV, "--steps", "500"), ("warmup: 1000", "500 steps", "--set warmup=0")),
     "method": (("--env", ENV, "--method", "rigll", *QUICK), ("'rigll'", "Did you mean 'rigl'?")),
     "env": (("--env", "CartPole-v1", *QUICK), ("Discrete(2)", "Box")),
     "memory": (
@@ -355,7 +346,7 @@ def test_a_bad_training_is_refused(lab: Lab, inside: None, words: tuple[str, ...
 
 
 def test_a_dense_grid_alone_is_a_grid(lab: Lab) -> None:
-    # BUG? the settings that grids share are called misspelt when no row swaps
+
     for method in ("dense", "static", "dense,static"):
         answer = lab("study", "run", "--methods", method, "--envs", ENV, *QUICK, "--dry-run")
         assert answer.code == 0, answer.err
@@ -472,7 +463,6 @@ PLUGINS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         ("mine", "kaputt"),
     ),
 }  # fmt: skip
-# BUG? agent, wrapper: KeyError goes through; replay: accepted, the run fails; schedule: told of [all] instead
 
 
 @pytest.mark.parametrize(("source", "text", "said"), PLUGINS.values(), ids=PLUGINS)

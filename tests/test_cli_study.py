@@ -342,20 +342,20 @@ def test_no_flipped_bit_of_a_run_goes_unnoticed(copy: Lab) -> None:
 
 
 def test_status_tells_of_damage(copy: Lab) -> None:
-    # BUG? `table` counts a damaged run as failed and `status` counts it as done
+
     flip(copy.folder_of("set") / "result.json", 100)
     assert "failed" in copy("study", "status", "tiny").out
 
 
 def test_a_damaged_run_can_be_made_again(copy: Lab, quiet: None) -> None:
-    # BUG? a damaged run counts as finished for ever: the study is "13 runs, 0 to do" and nothing says how to mend it
+
     flip(copy.folder_of("set") / "result.json", 100)
     again = copy.grid(*GRID)
     assert "1 to do" in again.err or "damaged" in again.err + again.out or again.code == 4
 
 
 def test_a_damaged_list_of_runs_is_a_plain_sentence(copy: Lab) -> None:
-    # BUG? json's own error goes through as a traceback
+
     (copy.store / "studies" / "tiny" / "cells.json").write_text("[{")
     for command in ("status", "table", "verify"):
         answer = copy("study", command, "tiny")

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,6 +65,22 @@ def test_the_commands_of_the_readme_are_understood(pasted: Path, capsys: pytest.
     assert len(commands) >= 4
     for command in commands:
         assert sparsity(*command.split(), "--dry-run") == 0, command
+
+
+def test_the_module_stays_sparse() -> None:
+    import torch
+
+    names: dict[str, Any] = {}
+    exec(block("module"), names)
+    network, adam = names["network"], names["adam"]
+    for _ in range(3):
+        adam.zero_grad()
+        network(torch.randn(8, 20, generator=torch.Generator().manual_seed(0))).square().mean().backward()
+        adam.step()
+    (layer,) = names["sparsifier"].densities()
+    assert layer.density == 0.5
+    assert int(torch.count_nonzero(network[0].weight)) == layer.active
+    names["sparsifier"].detach()
 
 
 def test_the_quickstart_table_is_the_one_that_was_kept() -> None:

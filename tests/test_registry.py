@@ -155,7 +155,7 @@ def test_every_part_says_in_a_line_what_it_does(registry: Registry) -> None:
 
 
 def test_a_missing_setting_is_named_with_its_type(own: Registry) -> None:
-    with refused("prune 'wanted' needs a value for 'heat' (float)"):
+    with refused("prune 'wanted' needs a value for 'heat' (a number)"):
         own.bind("prune", part("wanted"))
     assert own.entry("prune", "wanted").check({}, partial=True) == {}
 
@@ -190,22 +190,22 @@ def test_a_setting_is_kept_as_its_type(own: Registry, setting: str, given: objec
 @pytest.mark.parametrize(
     ("setting", "given", "says"),
     [
-        ("heat", True, "must be float, not True"),
-        ("heat", "0.1", "must be float, not '0.1'"),
-        ("heat", float("nan"), "must be float, not nan"),
-        ("heat", float("inf"), "must be float, not inf"),
-        ("heat", None, "must be float, not None"),
-        ("every", "x", "must be int, not 'x'"),
-        ("every", 2.5, "must be int, not 2.5"),
-        ("every", float("nan"), "must be int, not nan"),
-        ("every", False, "must be int, not False"),
-        ("until", True, "must be float or int, not True"),
+        ("heat", True, "must be a number, not True"),
+        ("heat", "0.1", "must be a number, not '0.1'"),
+        ("heat", float("nan"), "must be a number, not nan"),
+        ("heat", float("inf"), "must be a number, not inf"),
+        ("heat", None, "must be a number, not None"),
+        ("every", "x", "must be a whole number, not 'x'"),
+        ("every", 2.5, "must be a whole number, not 2.5"),
+        ("every", float("nan"), "must be a whole number, not nan"),
+        ("every", False, "must be a whole number, not False"),
+        ("until", True, "must be a number or a whole number, not True"),
         ("sign", "plsu", "must be one of 'plus', 'minus', not 'plsu'"),
-        ("widths", 64, "must be a list of int, not 64"),
-        ("widths", [64, "x"], "must be a list of int"),
-        ("on", 1, "must be bool, not 1"),
-        ("layers", {"head.weight": "all"}, "must be a table of float or none"),
-        ("layers", [0.5], "must be a table of float or none"),
+        ("widths", 64, "must be a list, each a whole number, not 64"),
+        ("widths", [64, "x"], "must be a list, each a whole number"),
+        ("on", 1, "must be true or false, not 1"),
+        ("layers", {"head.weight": "all"}, "must be a table, each value a number or none"),
+        ("layers", [0.5], "must be a table, each value a number or none"),
     ],
 )
 def test_a_setting_of_the_wrong_type_is_refused(own: Registry, setting: str, given: object, says: str) -> None:
@@ -315,7 +315,7 @@ def test_a_plugin_asks_for_the_traces_that_it_brings(plugin: Callable[[str], Pat
     [
         (
             "def register_prune(register): register(misdeclared)",
-            "the default of setting 'heat' must be float, not 'hot'",
+            "the default of setting 'heat' must be a number, not 'hot'",
         ),
         ("def register_trace(register): register(summed, window=0)", "window is a whole number of optimiser steps"),
         ("def register_trace(register): register(summed, name='weight')", "a trace cannot be named 'weight'"),

@@ -68,7 +68,7 @@ def test_a_choice_outside_its_list_is_refused_by_name(field: str) -> None:
         ("schedule", part("periodic", every=10, phase=10), "phase"),
         ("schedule", part("periodic", fraction=1.5), "fraction"),
         ("schedule", part("periodic", fraction=-0.1), "fraction"),
-        ("schedule", part("periodic", every="often"), "every must be int"),
+        ("schedule", part("periodic", every="often"), "every must be a whole number"),
         ("schedule", part("periodic", every=1, until=0), "until"),
         ("schedule", part("periodic", every=1, until=1.5), "until"),
         ("allocation", part("uniform", density=95.0), "did you mean 0.95"),

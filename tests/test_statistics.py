@@ -42,9 +42,7 @@ def run(value: float = 0.0, seed: int = 0, status: Status = "done", label: str =
     return Outcome(label, "td3", "Hopper-v5", 0.1, seed, status, steps, np.full(21, value))
 
 
-@pytest.mark.parametrize(
-    ("evaluations", "last"), [(1, 1), (9, 1), (19, 1), (21, 2), (99, 9), (100, 10), (201, 10)]
-)
+@pytest.mark.parametrize(("evaluations", "last"), [(1, 1), (9, 1), (19, 1), (21, 2), (99, 9), (100, 10), (201, 10)])
 def test_a_score_takes_a_tenth_of_the_evaluations_and_ten_at_most(evaluations: int, last: int) -> None:
     returns = np.arange(evaluations, dtype=float)
     assert window(evaluations) == last
@@ -100,9 +98,7 @@ def test_below_ten_seeds_the_interval_is_scipys_t_interval(values: list[float]) 
     found = interval(values)
     error = stats.sem(values)
     low, high = (
-        stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=error)
-        if error
-        else (found.point,) * 2
+        stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=error) if error else (found.point,) * 2
     )
     assert (found.low, found.high) == pytest.approx((low, high), rel=1e-9, abs=1e-6)
 
@@ -213,9 +209,7 @@ def test_an_all_failed_row_has_no_score_and_is_worth_the_random_policy() -> None
 
 def test_rows_are_cells_of_the_study_in_order_of_first_appearance() -> None:
     dense, wide = replace(run(label="dense"), density=None), replace(run(), axes={"hidden": "1024"})
-    rows = summary(
-        [run(seed=0), dense, wide, run(seed=1), replace(run(), density=0.5), replace(run(), agent="sac")]
-    )
+    rows = summary([run(seed=0), dense, wide, run(seed=1), replace(run(), density=0.5), replace(run(), agent="sac")])
     assert [(row.label, row.density, dict(row.axes), row.agent, row.planned) for row in rows] == [
         ("RigL", 0.1, {}, "td3", 2),
         ("dense", None, {}, "td3", 1),
@@ -227,8 +221,7 @@ def test_rows_are_cells_of_the_study_in_order_of_first_appearance() -> None:
 
 def test_sizes_are_means_and_seconds_a_median_over_the_finished_runs() -> None:
     sized = [
-        replace(run(seed=i), realised=0.1 * i, parameters=i, flops=0.5, seconds=s)
-        for i, s in enumerate((1, 2, 90))
+        replace(run(seed=i), realised=0.1 * i, parameters=i, flops=0.5, seconds=s) for i, s in enumerate((1, 2, 90))
     ]
     failed = replace(run(status="failed"), realised=9.0, parameters=9, flops=9.0, seconds=9.0)
     (row,) = summary([*sized, failed])

@@ -248,7 +248,7 @@ def register_wrapper(register):
 
 
 def test_the_random_policy_of_a_foreign_wrapper_hashes_its_source_too(tmp_path: Path) -> None:
-    # BUG? the floor of every comparison runs in the wrapped environment, but its id does not change with the wrapper.
+
     one = cells(with_plugin(tmp_path / "one.py", WRAPPER), wrappers=["mine"], random_episodes=2)[-1].run
     edited = WRAPPER.replace("return env", "print()\n    return env")
     other = cells(with_plugin(tmp_path / "one.py", edited), wrappers=["mine"], random_episodes=2)[-1].run

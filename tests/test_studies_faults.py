@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from lab import ENV, FILE, QUICK, Lab, a_lab, no_figures
 
+from studies.runner import HELD
 from studies.store import Store
 
 lab, quiet = a_lab, no_figures
@@ -87,8 +88,8 @@ def records(lab: Lab, name: str = "study") -> dict[str, dict[str, str]]:
     ("fault", "cause"),
     [
         ('raise RuntimeError("kaputt")', "kaputt"),
-        ("raise SystemExit(3)", ""),  # BUG? the exit code of a plugin is taken for "held by another runner"
-        ("raise SystemExit(0)", ""),  # BUG? a run that left without a result counts as well done
+        ("raise SystemExit(3)", ""),
+        ("raise SystemExit(0)", ""),
         ("raise SystemExit(7)", "7"),
         ("return noise[:1]", "mine"),
         ("return noise * float('nan')", "finite"),
@@ -162,7 +163,7 @@ def test_a_run_that_diverges_is_no_score(lab: Lab) -> None:
 
 
 def test_a_run_that_diverges_is_told_as_such_while_it_runs(lab: Lab) -> None:
-    # BUG? the line of progress says "done", and `status` counts it as done
+
     plugin = lab.file(POISON, "mine.py")
     text = 'wrappers = ["mine"]\n' + rows('SET = "set"')
     answer = lab.study(text, "--plugin", plugin, "--name", "tiny")
@@ -172,7 +173,7 @@ def test_a_run_that_diverges_is_told_as_such_while_it_runs(lab: Lab) -> None:
 
 @pytest.mark.parametrize("method", ["dense", "static", "set", "rigl", "ds"])
 def test_a_huge_learning_rate_diverges_under_every_method(lab: Lab, method: str) -> None:
-    # BUG? where an event falls into the update that diverges, the run fails and the criterion is blamed
+
     text = rows(f'Row = "{method}"').replace("every = 5", "every = 2")
     if method in ("dense", "static"):
         text = text.replace("schedule = { every = 2, fraction = 0.05 }\n", "")
@@ -182,7 +183,7 @@ def test_a_huge_learning_rate_diverges_under_every_method(lab: Lab, method: str)
 
 
 def test_a_study_is_named_by_its_file(lab: Lab) -> None:
-    # BUG? a user's own study.toml is named by its folder, as those of the store are
+
     assert lab.study(rows('SET = "set"'), "--dry-run").code == 0
     folder = made(lab.folder / "my experiments")
     (folder / "study.toml").write_text(FILE)
@@ -220,7 +221,7 @@ def test_a_second_process_on_a_run_is_told_who_holds_it(lab: Lab) -> None:
             env=os.environ | {"OMP_NUM_THREADS": "1"},
             timeout=100,
         )
-    assert done.returncode == 3, done.stderr
+    assert done.returncode == HELD, done.stderr
     assert f"process {os.getpid()}" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (folder / "manifest.json").exists()
@@ -233,9 +234,14 @@ def test_contents_of_another_run_are_not_run(lab: Lab) -> None:
     (folder / "manifest.json").unlink()
     contents = json.loads((folder / "contents.json").read_text())
     (folder / "contents.json").write_text(json.dumps(contents | {"seed": 5}))
-    answer = lab.grid("set", "--densities", "0.5")
-    assert answer.code == 1
+    child = subprocess.run(
+        [sys.executable, "-m", "studies.run", str(lab.store), folder.name], capture_output=True, text=True
+    )
+    assert child.returncode == 1
+    assert f"not {folder.name}" in child.stderr
     assert not (folder / "manifest.json").exists()
+    assert lab.grid("set", "--densities", "0.5").code == 0  # The runner writes the contents anew.
+    assert json.loads((folder / "contents.json").read_text()) == contents
 
 
 # The byte promise

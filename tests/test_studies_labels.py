@@ -92,7 +92,7 @@ def test_status_and_list_print_no_control_characters(hostile: Lab) -> None:
 
 @pytest.mark.parametrize("kind", ["control", "unicode", "emoji", "quotes", "long", "empty", "blank"])
 def test_the_store_s_copy_of_a_study_can_be_run_by_name(lab: Lab, kind: str) -> None:
-    # BUG? JSON writes an emoji as two surrogates and DEL as it is; TOML refuses both
+
     lab.study(text(HOSTILE[kind]), "--name", "tiny")
     again = lab.run("tiny")
     assert again.code == 0, again.err
