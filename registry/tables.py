@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import inspect
 import re
+import sys
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -86,11 +87,19 @@ class Entry:
 
     @property
     def source_hash(self) -> str | None:
-        """SHA-256 of the file that a foreign part stands in; None for our own, which the results version covers."""
+        """SHA-256 of the source of a foreign part: its file, or every file of the package that it stands in.
+
+        None for our own, which the results version covers. PartError where there is no source.
+        """
         if self.origin.in_tree:
             return None
         file = inspect.getsourcefile(inspect.unwrap(self.value)) if callable(self.value) else self.origin.file
-        return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else None
+        if not file or not Path(file).is_file():
+            raise PartError(f"{self.kind.name} {self.name!r} of {self.origin} has no source file that a run could name")
+        package = sys.modules.get(self.module.split(".")[0])
+        roots = [Path(folder) for folder in getattr(package, "__path__", ())]
+        files = sorted(path for root in roots for path in root.rglob("*.py")) or [Path(file)]
+        return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()
 
     def check(self, settings: Mapping[str, Any], *, partial: bool = False) -> dict[str, Any]:
         """Settings with defaults written out, or a PartError."""
@@ -131,14 +140,18 @@ class Registry:
             raise PartError(f"plugin file {str(path)!r} {'is a folder' if path.is_dir() else 'does not exist'}")
         if path.resolve() in self._files():
             return
-        spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
+        # A name of its own: a plugin called random.py is not to stand in for the module of that name.
+        private = f"plugin_{hashlib.sha256(bytes(path.resolve())).hexdigest()[:8]}_{path.stem}"
+        spec = importlib.util.spec_from_file_location(private, path.resolve())
         if spec is None or spec.loader is None:
             raise PartError(f"plugin file {str(path)!r} is not a Python file: its name must end in .py")
         module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # Dataclasses look their module up while it is being executed.
         try:
             spec.loader.exec_module(module)
             self._admit(module, Origin(str(path)), named=True)
         except (Exception, SystemExit) as error:
+            del sys.modules[spec.name]
             raise PartError(f"plugin {str(path)!r} cannot be loaded: {_said(error)}") from error
 
     def load_module(self, name: str) -> None:

@@ -1,6 +1,7 @@
 """Files that are whole or not there."""
 
 import os
+import uuid
 from pathlib import Path
 
 
@@ -9,7 +10,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
     Whoever reads `path` finds the old content or the new, whenever the machine stops.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
         with open(temporary, "wb") as file:
             file.write(content)

@@ -133,11 +133,13 @@ def evaluate(agent: Agent, env: Environment, *, episodes: int, seed: int) -> tup
 
 
 def norms(learners: tuple[Learner, ...]) -> dict[str, float]:
-    """`grad_norm/<learner>`, `weight_norm/<learner>`: L2 over its parameters; a missing gradient counts 0."""
+    """`grad_norm/<learner>`, `weight_norm/<learner>`: L2 over its parameters; no gradient, no norm."""
     values = {}
     for learner in learners:
         parameters = list(learner.module.parameters())
-        values[f"grad_norm/{learner.name}"] = _norm([p.grad for p in parameters if p.grad is not None])
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        if gradients:
+            values[f"grad_norm/{learner.name}"] = _norm(gradients)
         values[f"weight_norm/{learner.name}"] = _norm([p.detach() for p in parameters])
     return values
 
@@ -186,7 +188,10 @@ def _updated(agent: Agent, batch: Batch, step: int) -> Mapping[str, float]:
 def _evaluation(
     agent: Agent, env: Environment, seed: int, index: int, episodes: int, *, step: int, updates: int
 ) -> Evaluation:
-    """Evaluation number `index`, its starts derived from (seed, index) alone: equal for every method."""
+    """Evaluation number `index`: its first start comes from (seed, index) alone, equal for every method.
+
+    The further starts are so too where the environment draws at resets only.
+    """
     check_weights(agent, step)
     first = env_seed(stream(seed, "evaluation", index))
     returns, lengths = evaluate(agent, env, episodes=episodes, seed=first)

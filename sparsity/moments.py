@@ -1,7 +1,8 @@
 """The optimiser's moments of absent and of new connections.
 
 A rule gets every tensor of the optimiser's state that is shaped like the weight. `second` tells squared moments (Adam's
-v) from first ones. Rules that ask for `mask` hold at every moment, those that ask for `grown` alone at events.
+v) from first ones. Rules are applied at the start and at events; under dense gradients those that ask for `mask` also
+after every step (under masked ones a moment that is zero where absent stays so).
 """
 
 from __future__ import annotations

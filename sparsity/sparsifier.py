@@ -125,8 +125,11 @@ class Sparsifier:
             weight.set_mask(mask.view(weight.mask.shape).clone())
         self._final = {name: count.clone().to(self._device) for name, count in state["final"].items()}
         self._goals = self._goals_at(self._budget)
-        self._traced = {t: {n: v.clone() for n, v in kept.items()} for t, kept in state["traces"].items()}
-        self._generator.set_state(state["generator"])
+        self._traced = {
+            trace: {name: value.clone().to(self._device) for name, value in kept.items()}
+            for trace, kept in state["traces"].items()
+        }
+        self._generator.set_state(state["generator"].cpu())
 
     def _check_state(self, state: Mapping[str, Any]) -> None:
         mine = {w.name: tuple(w.parameter.shape) for w in self._weights}
@@ -337,6 +340,7 @@ class Sparsifier:
         for name, trace in self._trace.items():
             window = trace.entry.facts.get("window")
             if window is not None and not self._event_within(window):
+                self._forget(name)
                 continue
             kept = self._traced[name]
             for weight in self._weights:
@@ -354,6 +358,8 @@ class Sparsifier:
                 f"{asker.entry.kind.name} {asker.entry.name!r} asks for a gradient and {weight.name} has none: "
                 "no loss reached it before this step"
             )
+        if asker.asks("grad"):
+            self._demand_finite("gradient", weight, weight.grad)
         return weight.grad
 
     # How: one event.
@@ -378,16 +384,21 @@ class Sparsifier:
             for weight, change, value in zip(self._weights, done, stepped, strict=True)
         ]
         self._dense = {}
-        self._forget_windows()
+        for name, trace in self._trace.items():
+            if trace.entry.facts.get("window") is not None:
+                self._forget(name)
         if self._on_event is not None:
             self._on_event(Event(self._clock(self.steps)[-1], tuple(changes)))
 
     def _check_finite(self) -> None:
         """A training that has diverged is not the criteria's fault."""
         for weight in self._weights:
-            for what, tensor in (("weight", weight.value), ("gradient", self._dense.get(weight.name))):
-                if tensor is not None and not bool(torch.isfinite(tensor).all()):
-                    raise FloatingPointError(f"{what} {self._learner.name}/{weight.name}")
+            self._demand_finite("weight", weight, weight.value)
+            self._demand_finite("gradient", weight, self._dense.get(weight.name))
+
+    def _demand_finite(self, what: str, weight: MaskedWeight, tensor: Tensor | None) -> None:
+        if tensor is not None and not bool(torch.isfinite(tensor).all()):
+            raise FloatingPointError(f"{what} {self._learner.name}/{weight.name}")
 
     def _scored(self, weight: MaskedWeight) -> Scored:
         drop, grow = self._criterion("prune", weight), self._criterion("grow", weight)
@@ -436,8 +447,7 @@ class Sparsifier:
             zeros,
         )
 
-    def _forget_windows(self) -> None:
-        for name, trace in self._trace.items():
-            if trace.entry.facts.get("window") is not None:
-                for kept in self._traced[name].values():
-                    kept.zero_()
+    def _forget(self, trace: str) -> None:
+        """A trace with a window starts each time from zero."""
+        for kept in self._traced[trace].values():
+            kept.zero_()

@@ -79,7 +79,9 @@ def rehearse(run: Run, sizes: tuple[int, int], registry: Registry) -> None:
     build_replay(run, sizes, registry)
     try:
         agent, _ = build_agent(run, sizes, registry)
-    except (RuntimeError, MemoryError):
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, RuntimeError) and not any(word in str(error) for word in ("allocate", "out of memory")):
+            raise ValueError(f"agent {run.agent.name!r} cannot be built: {error}") from error
         hidden = {name: value for name, value in run.agent.settings.items() if name.endswith("_hidden")}
         widths = ", ".join(f"{name} = {list(value)}" for name, value in hidden.items())
         raise ValueError(f"agent {run.agent.name!r} needs more memory than there is with {widths}") from None

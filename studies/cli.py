@@ -57,6 +57,10 @@ class Setup(Common):
     """Environment steps between evaluations; default a twentieth of the run."""
     name: Text = None
     """Name of the study in the store."""
+    replace: bool = False
+    """Take the place of a stored study of that name; finished runs are kept."""
+    logger: Repeated = ()
+    """Where training signals go beside training.csv; may be given again."""
     dry_run: bool = False
     """Say what would be run and what it would cost; write nothing."""
     yes: bool = False

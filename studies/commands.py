@@ -1,6 +1,7 @@
 """What each command does, and how every error becomes one line and an exit code.
 
-0 done, 1 some runs failed, 2 bad input (nothing written), 3 held by another runner, 4 corrupt data, 130/143 signals.
+0 done, 1 some runs failed, 2 bad input (nothing written) or a file system that refuses, 3 held by another runner,
+4 corrupt data, 130/143 signals.
 """
 
 from __future__ import annotations
@@ -25,8 +26,14 @@ from studies.runner import carry_out as run_plan
 from studies.store import Damaged, Store
 from studies.study import Study
 
-FAIR = {"eligible": "hidden", "allocation": "erk", "schedule": {"every": 1000, "fraction": 0.05}}
-"""What the rows of a grid of flags share, so that they differ in their criteria and in nothing else."""
+FAIR = {
+    "eligible": "hidden",
+    "allocation": "erk",
+    "initial": "random",
+    "schedule": {"part": "periodic", "every": 1000, "fraction": 0.05},
+}
+"""What the rows of a grid of flags share, so that they differ in their criteria and in nothing else. With a preset they
+share nothing: it says what each method is."""
 
 
 def carry_out(command: Any) -> int:
@@ -119,7 +126,8 @@ def _study_run(command: cli.StudyRun) -> int:
             raise BadInput(
                 "give a study's name or file, or a grid: --methods dense,set --envs Hopper-v5 --steps 100000"
             )
-        tables: dict[str, Any] = {"agents": ["td3"], "seeds": 1, "steps": 100_000, "all": FAIR} | words
+        shared = {} if command.preset is not None else {"all": FAIR}
+        tables: dict[str, Any] = {"agents": ["td3"], "seeds": 1, "steps": 100_000} | shared | words
         tables |= flags.setup(command, tables["agents"])
         study = _adhoc(tables, command, registry)
         text = flags.toml(tables | {"name": study.name})
@@ -145,7 +153,7 @@ def _run(made: Plan, text: str, command: cli.Setup, registry: Registry, options:
     try:
         failures = run_plan(made, store, text, registry, options)
     except KeyboardInterrupt:
-        print(f"interrupted; finished runs are kept: sparsity study run {made.study.name} goes on", file=sys.stderr)
+        print("interrupted; finished runs are kept: give the same command again to go on", file=sys.stderr)
         return 130
     from studies.show import densities, study_end
 
@@ -159,7 +167,16 @@ def _run(made: Plan, text: str, command: cli.Setup, registry: Registry, options:
 def _options(command: cli.Setup, workers: int = 1, executor: str = "local") -> Options:
     if workers < 0:
         raise BadInput(f"--workers must be at least 1, or 0 for one a core, not {workers}")
-    return Options(workers, executor, command.plugin, command.no_plugins, command.allow_env_import, command.yes)
+    return Options(
+        workers=workers,
+        executor=executor,
+        loggers=command.logger,
+        replace=command.replace,
+        plugins=command.plugin,
+        no_plugins=command.no_plugins,
+        allow_env_import=command.allow_env_import,
+        yes=command.yes,
+    )
 
 
 def _adhoc(tables: Mapping[str, Any], command: cli.Setup, registry: Registry) -> Study:

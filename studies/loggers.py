@@ -20,7 +20,7 @@ class Logger(Protocol):
 
 
 def csv_file(folder: Path) -> Logger:
-    """One row a record in `training.csv`: step, update, signal, value."""
+    """One row a figure in `training.csv`: step, signal, value."""
     return _CsvLogger(folder / TRAINING)
 
 

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, TextIO
@@ -29,7 +29,7 @@ from rl.train import Diverged, Episode, Evaluation, Signals, train
 from sparsity import Event, Sparsifier
 from sparsity.cost import Size, size, training_flops
 from studies.build import active_weights, attach, build_agent, build_replay, densities_of
-from studies.contents import Run, canonical
+from studies.contents import Run, canonical, foreign_sources
 from studies.loggers import TRAINING
 from studies.runner import HELD
 from studies.store import EVALUATIONS, RESULT, TOPOLOGY, WEIGHTS, WORLD, Held, Store
@@ -38,15 +38,32 @@ from studies.world import world
 Report = Callable[[Mapping[str, Any]], None]
 
 
-def execute(run: Run, folder: Path, registry: Registry, report: Report, *, allow_import: bool = False) -> list[str]:
-    """Train, writing the run's files into its folder; the names of the files that now stand there."""
+def execute(
+    run: Run,
+    folder: Path,
+    registry: Registry,
+    report: Report,
+    *,
+    allow_import: bool = False,
+    loggers: Sequence[str] = (),
+) -> list[str]:
+    """Train, writing the run's files into its folder; the names of the files that now stand there.
+
+    `loggers` get the training signals beside `csv`; what they write is not the store's.
+    """
     started = time.time()
     with ExitStack() as stack:
         env, evaluation_env = (_environment(run, i, registry, allow_import, stack) for i in (0, 1))
         agent, full = build_agent(run, sizes(env), registry)
         replay = build_replay(run, sizes(env), registry)
         account = stack.enter_context(closing(_Account(agent, run, registry, folder)))
-        logger = stack.enter_context(closing(registry.bind("logger", part("csv"))(folder=folder)))
+        named = [registry.bind("logger", part(name)) for name in ("csv", *loggers)]
+        opened = [stack.enter_context(closing(logger(folder=folder))) for logger in named]
+
+        def log(record: Mapping[str, Any]) -> None:
+            for logger in opened:
+                logger.write(record)
+
         evaluations = stack.enter_context(open(folder / EVALUATIONS, "w", newline=""))
         records = train(
             agent,
@@ -61,13 +78,14 @@ def execute(run: Run, folder: Path, registry: Registry, report: Report, *, allow
             device=torch.device(run.device),
             dtype=torch.float32,
         )
-        cause = _follow(records, evaluations, logger.write, report, run.steps)
+        cause, ended = _follow(records, evaluations, log, report, run.steps)
     files = [EVALUATIONS, TOPOLOGY, TRAINING, RESULT, WORLD]
     if not cause:
         save_weights(folder / WEIGHTS, agent)
         files.append(WEIGHTS)
-    result = {"status": "diverged" if cause else "done", "cause": cause, "updates": run.updates}
-    _write(folder / RESULT, result | account.result(full))
+    updates = max(0, ended - run.warmup)
+    result = {"status": "diverged" if cause else "done", "cause": cause, "updates": updates}
+    _write(folder / RESULT, result | account.result(full, updates))
     _write(folder / WORLD, world(registry, run.device) | {"seconds": time.time() - started})
     return files
 
@@ -85,8 +103,11 @@ def _follow(
     log: Callable[[Mapping[str, Any]], None],
     report: Report,
     steps: int,
-) -> str:
-    """Write evaluations and signals as they come, and tell how far the run is. Gives why it diverged, if it did."""
+) -> tuple[str, int]:
+    """Write evaluations and signals as they come, and tell how far the run is.
+
+    Gives why it diverged, if it did, and the environment step at which it ended.
+    """
     rows = csv.writer(file, lineterminator="\n")
     rows.writerow(["step", "updates", "returns", "lengths"])
     try:
@@ -102,8 +123,8 @@ def _follow(
                 case Episode(step, return_, length):
                     log({"step": step, "episode_return": return_, "episode_length": length})
     except Diverged as diverged:
-        return str(diverged)
-    return ""
+        return str(diverged), diverged.step
+    return "", steps
 
 
 class _Account:
@@ -122,12 +143,13 @@ class _Account:
         self._events = 0
 
     def _hear(self, learner: str, event: Event) -> None:
-        self._rows.writerows([event.step, learner, *change] for change in event.layers)
-        self._file.flush()
-        self._events += 1
         # An optimiser's own clock runs slower than the agent's by the learner's stride.
         method, stride = self._run.methods[learner], self._strides()[learner]
-        self._spend(learner, event.step * (stride if method.clock == "optimizer" else 1))
+        update = event.step * (stride if method.clock == "optimizer" else 1)
+        self._rows.writerows([update, learner, *change] for change in event.layers)
+        self._file.flush()
+        self._events += 1
+        self._spend(learner, update)
 
     def _spend(self, learner: str, update: int) -> None:
         self._summed[learner] += self._active[learner] * (update - self._since[learner])
@@ -140,15 +162,15 @@ class _Account:
     def close(self) -> None:
         self._file.close()
 
-    def result(self, full: Mapping[str, Size]) -> dict[str, Any]:
-        """Layers as they ended, and FLOPs of the whole training as a share of the dense agent's."""
+    def result(self, full: Mapping[str, Size], updates: int) -> dict[str, Any]:
+        """Layers as they ended, and FLOPs of the updates so far as a share of the dense agent's."""
         if not full:
             return {"realised_density": None, "parameters": None, "flops_ratio": None, "layers": {}, "events": 0}
         for learner in self._active:
-            self._spend(learner, max(1, self._run.updates))
+            self._spend(learner, max(1, updates))
         learners = {learner.name: learner.module for learner in self._agent.learners()}
         ends = {name: size(module, densities_of(self._sparsifiers, name)) for name, module in learners.items()}
-        mean = {name: total / max(1, self._run.updates) for name, total in self._summed.items()}
+        mean = {name: total / max(1, updates) for name, total in self._summed.items()}
         dense = {name: float(each.weights) for name, each in full.items()}
         spent, whole = (training_flops(weights, self._strides(), 1) for weights in (mean, dense))
         return {
@@ -197,8 +219,12 @@ def main(arguments: list[str]) -> int:
                 return 0
             folder = store.run_folder(run_id)
             run = store.load_run(run_id)
+            if foreign_sources(run, registry) != dict(run.foreign):
+                raise PartError("the source of a plugin changed since the study was started: give the command again")
             os.chdir(folder)  # mujoco writes its log into the working folder.
-            files = execute(run, folder, registry, _print, allow_import="--allow-env-import" in more)
+            loggers = [argument.partition("=")[2] for argument in more if argument.startswith("--logger=")]
+            allowed = "--allow-env-import" in more
+            files = execute(run, folder, registry, _print, allow_import=allowed, loggers=loggers)
             store.finish(folder, files)
     except Held as held:
         print(held, file=sys.stderr)

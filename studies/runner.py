@@ -31,6 +31,9 @@ class Options:
     workers: int = 0
     """Runs at a time; 0 is one a core."""
     executor: str = "local"
+    loggers: Sequence[str] = ()
+    replace: bool = False
+    """Let the study take the place of a stored one of its name; finished runs stay."""
     plugins: Sequence[Path] = ()
     no_plugins: bool = False
     allow_env_import: bool = False
@@ -52,7 +55,9 @@ def plan(study: Study, store: Store, registry: Registry, options: Options) -> Pl
     """Check a study from end to end without writing anything. BadInput with every problem that was found."""
     if study.rows() > MOST_CELLS and not options.yes:
         raise BadInput(f"the grid has {study.rows():,} runs, over {MOST_CELLS:,}: add --yes if that is meant")
-    registry.bind("executor", part(options.executor, workers=options.workers))
+    _executor(registry, options)
+    for logger in options.loggers:
+        registry.entry("logger", logger)
     sizes, problems = _environments(study, registry, options)
     problems += _device(study.device)
     try:
@@ -65,7 +70,8 @@ def plan(study: Study, store: Store, registry: Registry, options: Options) -> Pl
     if problems:
         raise BadInput(*problems)
     runs = {cell.run.id: cell.run for cell in cells}
-    store.check_study(study.name, cells)
+    if not options.replace:
+        store.check_study(study.name, cells)
     finished = [run_id for run_id in runs if store.is_finished(run_id)]
     damaged = {run_id: files for run_id in finished if (files := store.verify(run_id))}
     pending = [run for run in runs.values() if run.id not in finished or run.id in damaged]
@@ -97,9 +103,16 @@ def carry_out(plan: Plan, store: Store, text: str, registry: Registry, options: 
                 if record["ended"] != HELD:
                     store.fail(run_id, cause)
 
-        executor: Bound = registry.bind("executor", part(options.executor, workers=options.workers))
-        executor(jobs=jobs, report=report)
+        _executor(registry, options)(jobs=jobs, report=report)
     return failures
+
+
+def _executor(registry: Registry, options: Options) -> Bound:
+    """The executor, told the number of workers if it has such a setting."""
+    settings = {setting.name for setting in registry.entry("executor", options.executor).settings}
+    return registry.bind(
+        "executor", part(options.executor, **{"workers": options.workers} if "workers" in settings else {})
+    )
 
 
 def _cause(record: Mapping[str, Any]) -> str:
@@ -249,7 +262,9 @@ def _command(store: Store, run: Run, options: Options) -> tuple[str, ...]:
     flags = ["--no-plugins"] if options.no_plugins else []
     flags += ["--allow-env-import"] if options.allow_env_import else []
     files = [str(path.resolve()) for path in options.plugins]
-    return (sys.executable, "-m", "studies.run", str(store.root.resolve()), run.id, *files, *flags)
+    flags += [f"--logger={name}" for name in options.loggers]
+    # -P: the folder that the command is given in is no place to import from.
+    return (sys.executable, "-P", "-m", "studies.run", str(store.root.resolve()), run.id, *files, *flags)
 
 
 def _label(cell: Cell) -> str:

@@ -61,6 +61,8 @@ def choose(
     method: Method = registry.entry("method", base).value
     shared = tuple(shared) if _is_sparse(method) else ()
     for change in shared:
+        if method.schedule.name == "never":  # A row that never swaps has no share in when the others do.
+            change = {field: value for field, value in change.items() if field != "schedule"}
         method = changed(method, change, registry, lenient=True)
     method = changed(method, spec, registry, known=learners)
     by_learner = {name: _override(name, words, method, shared, registry) for name, words in own.items()}
@@ -79,8 +81,8 @@ def changed(
     new: dict[str, Any] = {}
     for field, value in changes.items():
         if field == "density":
-            new["allocation"] = new.get("allocation", method.allocation).with_settings(density=value)
-        elif field in _PART_FIELDS:
+            continue
+        if field in _PART_FIELDS:
             new[field] = _choose_part(field, getattr(method, field), value, registry, lenient)
         elif field == "traces":
             if not isinstance(value, list | tuple) or not all(isinstance(words, str | Mapping) for words in value):
@@ -91,6 +93,8 @@ def changed(
         else:
             allowed = ["base", "density", *_FIELDS, *known]
             raise PartError(f"unknown key {field!r}. {nearest(field, allowed)}Allowed: {', '.join(allowed)}")
+    if "density" in changes:  # Last, whatever the order of the keys: it is a setting of the allocation that was chosen.
+        new["allocation"] = new.get("allocation", method.allocation).with_settings(density=changes["density"])
     return replace(method, **new)
 
 

@@ -9,11 +9,12 @@ import csv
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -49,7 +50,6 @@ class Damaged(ValueError):
 class Record:
     """A finished run as it was stored."""
 
-    run: Run
     result: Mapping[str, Any]
     world: Mapping[str, Any]
     steps: np.ndarray
@@ -77,7 +77,8 @@ class Store:
         """The folder of a run that is about to start, with its contents written."""
         folder = self.run_folder(run.id)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / MANIFEST).unlink(missing_ok=True)  # It would declare a damaged run finished.
+        if self.is_finished(run.id) and self.verify(run.id):
+            (folder / MANIFEST).unlink()  # It would declare a damaged run finished.
         write_atomically(folder / CONTENTS, (canonical(run.contents()) + "\n").encode())
         return folder
 
@@ -112,10 +113,10 @@ class Store:
                 return "failed", f"damaged: not as written: {', '.join(damaged)}"
             result = _json(folder / RESULT)
             return result["status"], result["cause"]
-        if (folder / FAILURE).is_file():
-            return "failed", _json(folder / FAILURE).get("cause", "")
         if (folder / LOCK).exists() and self._is_held(folder):
             return "running", ""
+        if (folder / FAILURE).is_file():
+            return "failed", _json(folder / FAILURE).get("cause", "")
         return "missing", ""
 
     def verify(self, run_id: str) -> list[str]:
@@ -141,7 +142,6 @@ class Store:
             rows = list(csv.DictReader(file))
         episodes = [[float(r) for r in row["returns"].split()] for row in rows]
         return Record(
-            run=self.load_run(run_id),
             result=_json(folder / RESULT),
             world=_json(folder / WORLD),
             steps=np.array([int(row["step"]) for row in rows], dtype=np.int64),
@@ -153,23 +153,23 @@ class Store:
     def claim(self, run_id: str) -> Iterator[None]:
         """Hold a run while working on it. Held if another process does; the lock goes with the process."""
         with open(self.run_folder(run_id) / LOCK, "a+") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not _locked(lock):
                 lock.seek(0)
-                raise Held(f"run {run_id} is held by {lock.read().strip() or 'another process'}") from None
+                raise Held(f"run {run_id} is held by {lock.read().strip() or 'another process'}")
             lock.truncate(0)
             lock.write(f"process {os.getpid()} on {os.uname().nodename}")
             lock.flush()
             yield
 
     def _is_held(self, folder: Path) -> bool:
-        with open(folder / LOCK, "a+") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
+        try:
+            with open(folder / LOCK) as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:  # Not ours to read, or no locks here: nobody can tell.
             return False
+        return False
 
     # Studies.
 
@@ -181,7 +181,8 @@ class Store:
         if old - new:
             raise BadInput(
                 f"the store has another study named {name!r}: {len(old - new)} of its {len(old)} runs are changed or "
-                f"removed here, {len(new - old)} are new. Use another name (--name) or another store (--store)"
+                f"removed here (a setting, or the source of a plugin), {len(new - old)} are new. Put this one in its "
+                "place (--replace; finished runs are kept), or give it another name (--name)"
             )
 
     def save_study(self, study: Study, cells: list[Cell], text: str) -> None:
@@ -207,6 +208,19 @@ class Store:
 
     def studies(self) -> list[str]:
         return sorted(p.parent.name for p in self.root.glob("studies/*/cells.json"))
+
+
+def _locked(lock: TextIO) -> bool:
+    """Take the lock, waiting a moment for one that only looks; False if somebody holds it."""
+    for attempt in range(5):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(0.1 * (attempt < 4))
+        except OSError as error:
+            raise RuntimeError(f"no file locks at {lock.name} ({error.strerror}): put the store elsewhere") from error
+    return False
 
 
 def _cell_words(cell: Cell) -> dict[str, Any]:

@@ -122,6 +122,9 @@ class Study:
         agent_axes = {k: v for k, v in axes.items() if k not in run_axes and k not in method_axes}
         chosen = self._agent(agent, agent_axes, registry)
         learners = learner_names(chosen, registry)
+        for field_ in method_axes:
+            if isinstance(words, Mapping) and field_ in words:
+                raise PartError(f"[axes] {field_} has no effect on this row: it sets {field_} itself")
         base = words if isinstance(words, str) else words.get("base", "") if isinstance(words, Mapping) else ""
         shared = [*self._preset_changes(str(base), env, registry), self.all, method_axes]
         choice = choose(words, registry, shared=shared, learners=learners)
@@ -132,7 +135,7 @@ class Study:
             placed = choice if density is None else choice.at(density, registry)
             methods = {learner: placed.of(learner).resolved(registry) for learner in learners}
             where = shown | ({"density": _shown(density)} if isinstance(density, Mapping) else {})
-            number = density if isinstance(density, float) else _own_density(placed, registry)
+            number = density if isinstance(density, float) else _own_density(placed, learners, registry)
             for seed in self.seeds:
                 run = self._run(env, chosen, methods, seed, run_axes, registry)
                 cells.append(Cell(label, number, where, run))
@@ -236,10 +239,15 @@ def _widths(setting: str) -> bool:
 
 
 def _check_learners(density: Density | None, learners: Sequence[str]) -> None:
-    for name in density if isinstance(density, Mapping) else ():
+    if not isinstance(density, Mapping):
+        return
+    known = ", ".join(learners) or "none"
+    for name in density:
         if name not in learners:
-            known = ", ".join(learners) or "none"
             raise PartError(f"densities: no learner {name!r}. {nearest(name, learners)}Learners: {known}")
+    for name in learners:
+        if name not in density:
+            raise PartError(f"densities: none is given for {name!r}: name every learner ({known}), 1.0 for a full one")
 
 
 def resolved(kind: str, words: Any, registry: Registry) -> Part:
@@ -252,14 +260,17 @@ def resolved(kind: str, words: Any, registry: Registry) -> Part:
     raise PartError(f"{kind} must be a name or a table with `part`, not {words!r}. {nearest(str(words), known)}")
 
 
-def _own_density(choice: Choice, registry: Registry) -> float | None:
-    """The density that a row sets itself; None where it is dense, or says it in another way (lambdas)."""
-    if choice.method.eligible.name == "none":
+def _own_density(choice: Choice, learners: Sequence[str], registry: Registry) -> float | None:
+    """The density that a row sets itself, for all its learners; None where they are dense, differ, or say it in
+    another way (lambdas)."""
+    densities = {_density_of(choice.of(learner), registry) for learner in learners}
+    return densities.pop() if len(densities) == 1 else None
+
+
+def _density_of(method: Method, registry: Registry) -> float | None:
+    if not takes(method, "allocation", "density", registry):
         return None
-    density = choice.method.allocation.settings.get("density")
-    if density is None and takes(choice.method, "allocation", "density", registry):
-        settings = {s.name: s for s in registry.entry("allocation", choice.method.allocation.name).settings}
-        density = settings["density"].default
+    density = registry.resolve("allocation", method.allocation).settings["density"]
     return float(density) if isinstance(density, int | float) else None
 
 

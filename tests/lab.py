@@ -115,7 +115,7 @@ def sparsity(*words: object) -> Answer:
 def here(jobs: Sequence[Any], report: Callable[[str, Mapping[str, Any]], None], *, workers: int = 0) -> None:
     """An executor without processes: importing torch costs seconds, and one run a tenth of one."""
     for job in jobs:
-        code, out, err = run_here(*job.command[3:])
+        code, out, err = run_here(*job.command[job.command.index("studies.run") + 1 :])
         for line in out.splitlines():
             report(job.id, json.loads(line))
         report(job.id, {"ended": code, "cause": "\n".join(err.splitlines()[-30:]) if code else ""})

@@ -227,6 +227,15 @@ def test_a_second_process_on_a_run_is_told_who_holds_it(lab: Lab) -> None:
     assert not (folder / "manifest.json").exists()
 
 
+def test_a_run_that_another_finished_meanwhile_is_left_alone(lab: Lab) -> None:
+    """Two runners plan the same run; the second one comes to it when the first has finished it."""
+    assert lab.grid("set", "--densities", "0.5").code == 0
+    store, folder = Store(lab.store), lab.folder_of("set")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    store.prepare(store.load_run(folder.name))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
 def test_contents_of_another_run_are_not_run(lab: Lab) -> None:
     """A folder whose contents were edited by hand does not become a result of its id."""
     assert lab.grid("set", "--densities", "0.5").code == 0

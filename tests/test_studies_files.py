@@ -48,9 +48,23 @@ def test_a_row_stands_over_what_all_rows_share() -> None:
 
 
 def test_a_shared_part_by_name_or_table_replaces_the_row_s() -> None:
-    assert row("static", all={"schedule": "periodic"}).schedule.name == "periodic"
+    assert row("set", all={"schedule": "linear"}).schedule.name == "linear"
     linear = row("rigl", all={"schedule": {"part": "linear", "every": 7}}).schedule
     assert (linear.name, linear.settings["every"], linear.settings["fraction"]) == ("linear", 7, 0.3)
+
+
+def test_a_shared_schedule_passes_by_rows_that_never_swap() -> None:
+    for words in ("periodic", {"part": "periodic", "every": 7}, {"every": 7}):
+        assert row("static", all={"schedule": words}).schedule.name == "never"
+
+
+def test_a_density_holds_whatever_the_order_of_the_keys() -> None:
+    for words in (
+        {"base": "set", "density": 0.1, "allocation": "er"},
+        {"base": "set", "allocation": "er", "density": 0.1},
+        {"base": "set", "density": 0.1, "allocation": {"part": "er"}},
+    ):
+        assert row(words).allocation.settings["density"] == 0.1
 
 
 def test_naming_the_part_that_a_row_has_keeps_its_settings() -> None:

@@ -42,11 +42,18 @@ def local(jobs: Sequence[Job], report: Report, *, workers: int = 0) -> None:
 
     def tell(run_id: str, record: Mapping[str, Any]) -> None:
         with one_at_a_time:
-            report(run_id, record)
+            if not stopped.is_set():  # What an interrupt ended has not failed.
+                report(run_id, record)
+
+    def started(job: Job, process: subprocess.Popen[str]) -> None:
+        running[job.id] = process
+        if stopped.is_set():
+            process.terminate()
 
     def work(job: Job) -> None:
         if not stopped.is_set():
-            _carry_out(job, tell, running)
+            _carry_out(job, tell, started)
+        running.pop(job.id, None)
 
     with ThreadPoolExecutor(max_workers=workers or cores()) as pool:
         futures = [pool.submit(work, job) for job in jobs]
@@ -60,7 +67,7 @@ def local(jobs: Sequence[Job], report: Report, *, workers: int = 0) -> None:
             raise
 
 
-def _carry_out(job: Job, report: Report, running: dict[str, subprocess.Popen[str]]) -> None:
+def _carry_out(job: Job, report: Report, started: Callable[[Job, subprocess.Popen[str]], None]) -> None:
     # Standard error goes to a file: a full pipe that nobody reads would hang the run.
     with tempfile.TemporaryFile("w+", errors="replace") as errors:
         with subprocess.Popen(
@@ -71,12 +78,11 @@ def _carry_out(job: Job, report: Report, running: dict[str, subprocess.Popen[str
             text=True,
             env=os.environ | ONE_THREAD,
         ) as process:
-            running[job.id] = process
+            started(job, process)
             assert process.stdout is not None
             for line in process.stdout:
                 if line.startswith("{"):
                     report(job.id, json.loads(line))
-        running.pop(job.id, None)
         errors.seek(0)
         tail = "".join(deque(errors, maxlen=30)).strip()
         report(job.id, {"ended": process.returncode, "cause": tail if process.returncode else ""})
