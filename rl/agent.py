@@ -84,3 +84,10 @@ def _check_moments(learner: Learner, states: Mapping[int, Mapping[str, Any]]) ->
                     f"{name} number {index} of {learner.name}'s optimiser has shape {tuple(moment.shape)}, "
                     f"its parameter {shape}: the state is of another network. Build the agent as it was then"
                 )
+
+
+def clear_gradients(optimizer: Optimizer) -> None:
+    """Drop the gradients of all that an optimiser trains: its `zero_grad`, without the profiling around it."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = None

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from registry import hookimpl
-from rl.agent import Batch, Learner, learner_state, load_learner_state
+from rl.agent import Batch, Learner, clear_gradients, learner_state, load_learner_state
 from rl.networks import Actor, Critics
 from rl.settings import demand
 from rl.streams import numpy_generator, stream, torch_generator
@@ -71,7 +71,7 @@ class TD3:
         y = self.bootstrap(batch)
         q = self.critics(batch.observation, batch.action)
         loss = (q - y).square().mean(dim=1).sum()
-        self.critics_optimizer.zero_grad()
+        clear_gradients(self.critics_optimizer)
         loss.backward()
         self.critics_optimizer.step()
         return {"critic_loss": loss.item(), "q": q[0].mean().item()}
@@ -91,7 +91,7 @@ class TD3:
     def _update_actor(self, observation: Tensor) -> dict[str, float]:
         """Minimise -mean Q_1(s, pi(s)), the deterministic policy gradient (Silver et al. 2014)."""
         loss = -self.critics(observation, self.actor(observation), copies=1).mean()
-        self.actor_optimizer.zero_grad()
+        clear_gradients(self.actor_optimizer)
         # Only the actor's gradients: those of the critics stay what the critics' own loss made them.
         loss.backward(inputs=list(self.actor.parameters()))
         self.actor_optimizer.step()

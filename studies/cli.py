@@ -211,7 +211,3 @@ def main(arguments: list[str] | None = None) -> None:
     from studies.commands import carry_out
 
     sys.exit(carry_out(command.action if isinstance(command, StudyGroup) else command))
-
-
-if __name__ == "__main__":
-    main()

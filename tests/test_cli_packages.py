@@ -10,7 +10,7 @@ def test_a_folder_in_front_of_a_package_is_told(tmp_path: Path) -> None:
     (tmp_path / "rl").mkdir()
     (tmp_path / "rl" / "__init__.py").write_text("")
     told = subprocess.run(
-        [sys.executable, "-m", "studies.cli", "parts"],
+        [sys.executable, "-m", "studies", "parts"],
         env=os.environ | {"PYTHONPATH": str(tmp_path)},
         cwd=tmp_path,
         capture_output=True,

@@ -354,6 +354,48 @@ def test_only_settings_need_annotations_that_can_be_read(plugin: Callable[[str],
     assert registry.names("prune") == ["warm"]
 
 
+def test_a_file_may_hold_dataclasses_and_be_called_like_a_module(tmp_path: Path) -> None:
+    import random
+
+    path = tmp_path / "random.py"
+    path.write_text(
+        textwrap.dedent("""
+        from __future__ import annotations
+        from dataclasses import dataclass
+        from registry import hookimpl
+        @dataclass
+        class Heat:
+            value: float = 0.1
+        def warm(weight): return weight.abs() * Heat().value
+        @hookimpl
+        def register_prune(register): register(warm)
+        """)
+    )
+    registry = Registry((), installed=False)
+    registry.load_file(path)
+    assert registry.names("prune") == ["warm"]
+    assert sys.modules["random"] is random
+
+
+def test_the_source_of_a_package_is_all_of_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "heated"
+    package.mkdir()
+    (package / "help.py").write_text("FACTOR = 2")
+    (package / "__init__.py").write_text(
+        "from registry import hookimpl\nfrom heated.help import FACTOR\n"
+        "def warm(weight): return weight * FACTOR\n"
+        "@hookimpl\ndef register_prune(register): register(warm)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry = Registry((), installed=False)
+    registry.load_module("heated")
+    before = registry.entry("prune", "warm").source_hash
+    (package / "help.py").write_text("FACTOR = 3")
+    assert registry.entry("prune", "warm").source_hash != before
+    for name in ("heated", "heated.help"):
+        monkeypatch.delitem(sys.modules, name)
+
+
 def test_a_refused_file_leaves_nothing_behind(plugin: Callable[[str], Path]) -> None:
     registry = Registry(installed=False)
     path = plugin("""

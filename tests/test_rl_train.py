@@ -28,6 +28,7 @@ from rl import (
     train,
     uniform,
 )
+from rl.train import norms
 
 CPU = torch.device("cpu")
 
@@ -249,3 +250,12 @@ def test_a_plan_out_of_range_is_refused_before_the_first_step(wrong: dict[str, i
     with pytest.raises(ValueError, match=f"{name} is .*must be"):
         run(agent(1), env, **wrong)
     assert not env.seeds
+
+
+def test_a_learner_without_gradients_has_no_gradient_norm() -> None:
+    """An event that replaces the step leaves none: zero would say that the loss is flat."""
+    learned = td3(3, 1, 0, torch.device("cpu"), torch.float32, actor_hidden=(4,), critic_hidden=(4,))
+    assert not any(name.startswith("grad_norm/") for name in norms(learned.learners()))
+    for parameter in learned.actor.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    assert [name for name in norms(learned.learners()) if name.startswith("grad_norm/")] == ["grad_norm/actor"]
