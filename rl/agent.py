@@ -67,17 +67,19 @@ def learner_state(learner: Learner) -> dict[str, Any]:
 
 def load_learner_state(learner: Learner, state: Mapping[str, Any]) -> None:
     """Restore what `learner_state` gave; refuse moments of a wrong shape, which torch takes silently."""
-    _check_moments(learner, state["optimizer"]["state"])
+    _check_moments(learner, state["optimizer"])
     learner.module.load_state_dict(state["module"])
     learner.optimizer.load_state_dict(state["optimizer"])
     if learner.target:
         learner.target.load_state_dict(state["target"])
 
 
-def _check_moments(learner: Learner, states: Mapping[int, Mapping[str, Any]]) -> None:
+def _check_moments(learner: Learner, state: Mapping[str, Any]) -> None:
     parameters = [p for group in learner.optimizer.param_groups for p in group["params"]]
-    for index, moments in states.items():
-        shape = tuple(parameters[index].shape) if index < len(parameters) else None
+    if sum(len(group["params"]) for group in state["param_groups"]) != len(parameters):
+        return  # What took the parameters' place reads such a state itself; torch refuses all others.
+    for index, moments in state["state"].items():
+        shape = tuple(parameters[index].shape)
         for name, moment in moments.items():
             if isinstance(moment, Tensor) and moment.ndim and tuple(moment.shape) != shape:
                 raise ValueError(

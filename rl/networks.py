@@ -1,9 +1,16 @@
 """Actors and critics: ReLU layers called `hidden`, an output layer called `head`."""
 
 from collections.abc import Iterable
+from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from rl.deferred import deferred, is_deferring
+from rl.stack import Passes, Stack
 
 
 class PopulationLinear(nn.Module):
@@ -49,16 +56,19 @@ class Actor(nn.Module):
     ) -> None:
         super().__init__()
         ins, outs = (observation_size, *hidden), (*hidden, action_size)
-        layers = [_linear(i, o, dtype, device) for i, o in zip(ins, outs, strict=True)]
+        layers = [_linear(i, o, dtype) for i, o in zip(ins, outs, strict=True)]
         self.hidden = nn.ModuleList(layers[:-1])
         self.head = layers[-1]
-        fill(layers, generator)
+        self.stack: Passes = Stack(layers)
+        fill(layers, generator, device)
 
     def forward(self, observation: Tensor) -> Tensor:
-        x = observation
-        for layer in self.hidden:
-            x = torch.relu(layer(x))
-        return torch.tanh(self.head(x))
+        return torch.tanh(self.stack((observation,))[0])
+
+    def act(self, observation: NDArray[Any]) -> NDArray[Any]:
+        """The action (action_size,) for one observation (observation_size,), without a batch around it."""
+        action: NDArray[Any] = np.tanh(self.stack.single(observation))
+        return action
 
 
 class Critics(nn.Module):
@@ -78,34 +88,42 @@ class Critics(nn.Module):
         super().__init__()
         self.copies = copies
         ins, outs = (observation_size + action_size, *hidden), (*hidden, 1)
-        layers = [PopulationLinear(copies, i, o, dtype=dtype, device=device) for i, o in zip(ins, outs, strict=True)]
+        layers = [PopulationLinear(copies, i, o, dtype=dtype, device="meta") for i, o in zip(ins, outs, strict=True)]
         self.hidden = nn.ModuleList(layers[:-1])
         self.head = layers[-1]
-        fill(layers, generator)
+        self.stack: Passes = Stack(layers)
+        fill(layers, generator, device)
 
     def forward(self, observation: Tensor, action: Tensor, *, copies: int | None = None) -> Tensor:
         """Values (copies, batch), of the first `copies` critics only if given: TD3's actor needs Q1 alone."""
-        x = torch.cat((observation, action), dim=-1).expand(copies or self.copies, -1, -1)
-        for layer in self.hidden:
-            x = torch.relu(layer(x))
-        value: Tensor = self.head(x)
-        return value.squeeze(-1)
+        return self.stack((observation, action), copies).squeeze(-1)
 
 
-@torch.no_grad()
-def fill(layers: Iterable[nn.Linear | PopulationLinear], generator: torch.Generator) -> None:
-    """weight, bias ~ U(-1/sqrt(in), 1/sqrt(in)), layer by layer: torch's default for linear layers.
+def fill(
+    layers: Iterable[nn.Linear | PopulationLinear], generator: torch.Generator, device: torch.device | str = "cpu"
+) -> None:
+    """weight, bias ~ U(-1/sqrt(in), 1/sqrt(in)): torch's default for linear layers.
 
-    Drawn in float64 by a CPU generator whatever the network's own kind, so that a seed means the same
-    initial network on every device and, but for rounding, in every dtype.
+    Each is drawn by a generator of its own, seeded by `generator`, so that a layer can be drawn when its turn comes
+    (`deferring`); in float64 on the CPU whatever the network's own kind, so that a seed means the same initial network
+    on every device and, but for rounding, in every dtype.
     """
     for layer in layers:
         bound = layer.in_features**-0.5
-        for parameter in (layer.weight, layer.bias):
-            drawn = torch.empty(parameter.shape, dtype=torch.float64)
-            parameter.copy_(drawn.uniform_(-bound, bound, generator=generator))
+        for name in ("weight", "bias"):
+            seed = int(torch.randint(2**62, (), generator=generator))
+            like: Tensor = getattr(layer, name)
+            draw = partial(_drawn, tuple(like.shape), bound, seed, like.dtype, torch.device(device))
+            parameter = deferred(draw, tuple(like.shape), like.dtype) if is_deferring() else nn.Parameter(draw())
+            setattr(layer, name, parameter)
 
 
-def _linear(in_features: int, out_features: int, dtype: torch.dtype, device: torch.device | str) -> nn.Linear:
-    # By way of the meta device, as nn.Linear would fill itself from the global generator.
-    return nn.Linear(in_features, out_features, dtype=dtype, device="meta").to_empty(device=device)
+def _drawn(shape: tuple[int, ...], bound: float, seed: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.empty(shape, dtype=torch.float64).uniform_(-bound, bound, generator=generator)
+    return drawn.to(device=device, dtype=dtype)
+
+
+def _linear(in_features: int, out_features: int, dtype: torch.dtype) -> nn.Linear:
+    # On the meta device, as nn.Linear would fill itself from the global generator.
+    return nn.Linear(in_features, out_features, dtype=dtype, device="meta")

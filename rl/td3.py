@@ -1,7 +1,8 @@
 """TD3: twin delayed deep deterministic policy gradient (Fujimoto et al. 2018), in the paper's order.
 
 Departures from the authors' code (sfujim/TD3), none of which moves the algorithm: actions live in [-1, 1];
-noise has generators of its own; the twin critics are one module; the actor's loss leaves their gradients alone.
+noise has generators of its own; the twin critics are one module; the actor's loss leaves their gradients alone; the
+gradients of the losses, which are short formulas, need no autograd.
 The learning rate, batch and widths are those of the code (3e-4, 256, 256-256), not of the paper's text.
 """
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from registry import hookimpl
+from rl.adam import Adam
 from rl.agent import Batch, Learner, clear_gradients, learner_state, load_learner_state
 from rl.networks import Actor, Critics
 from rl.settings import demand
@@ -26,10 +28,10 @@ from rl.tracking import Target
 class TD3:
     """A deterministic actor, twin critics, and slow copies of both. Build it with `td3`."""
 
-    actor: nn.Module
+    actor: Actor
     actor_target: Target
     actor_optimizer: torch.optim.Optimizer
-    critics: nn.Module
+    critics: Critics
     critics_target: Target
     critics_optimizer: torch.optim.Optimizer
     exploration: np.random.Generator
@@ -40,15 +42,14 @@ class TD3:
     exploration_noise: float
     target_noise: float
     noise_clip: float
+    analytic: bool
     device: torch.device
     dtype: torch.dtype
     updates: int = 0
 
     def act(self, observation: NDArray[Any], *, explore: bool) -> NDArray[np.float32]:
         """clip(pi(s) + N(0, exploration_noise), -1, 1), without the noise if not exploring."""
-        with torch.no_grad():
-            state = torch.as_tensor(observation, dtype=self.dtype, device=self.device)
-            action: NDArray[Any] = self.actor(state[None])[0].cpu().numpy()
+        action = self.actor.act(observation)
         if explore:
             action = action + self.exploration.normal(0, self.exploration_noise, action.shape)
         return action.clip(-1, 1).astype(np.float32)
@@ -69,12 +70,15 @@ class TD3:
     def _update_critics(self, batch: Batch) -> dict[str, float]:
         """Minimise sum_i mean (Q_i(s, a) - y)^2."""
         y = self.bootstrap(batch)
-        q = self.critics(batch.observation, batch.action)
-        loss = (q - y).square().mean(dim=1).sum()
         clear_gradients(self.critics_optimizer)
-        loss.backward()
+        if self.analytic:
+            q = self.critics.stack.regress((batch.observation, batch.action), y)
+        else:
+            q = self.critics(batch.observation, batch.action)
+            (q - y).square().mean(dim=1).sum().backward()
         self.critics_optimizer.step()
-        return {"critic_loss": loss.item(), "q": q[0].mean().item()}
+        errors = (q.detach() - y).flatten()
+        return {"critic_loss": torch.dot(errors, errors).item() / len(y), "q": q[0].mean().item()}
 
     @torch.no_grad()
     def bootstrap(self, batch: Batch) -> Tensor:
@@ -86,16 +90,22 @@ class TD3:
         noise.clamp_(-self.noise_clip, self.noise_clip)
         action = (self.actor_target.module(batch.next_observation) + noise).clamp_(-1, 1)
         q: Tensor = self.critics_target.module(batch.next_observation, action).amin(dim=0)
-        return batch.reward + self.discount * (1 - batch.terminated) * q
+        return torch.addcmul(batch.reward, 1 - batch.terminated, q, value=self.discount)
 
     def _update_actor(self, observation: Tensor) -> dict[str, float]:
         """Minimise -mean Q_1(s, pi(s)), the deterministic policy gradient (Silver et al. 2014)."""
-        loss = -self.critics(observation, self.actor(observation), copies=1).mean()
         clear_gradients(self.actor_optimizer)
         # Only the actor's gradients: those of the critics stay what the critics' own loss made them.
-        loss.backward(inputs=list(self.actor.parameters()))
+        if self.analytic:
+            out, tape = self.actor.stack.record((observation,))
+            action = torch.tanh(out[0])
+            q, slope = self.critics.stack.slope((observation, action), -1 / len(action), 1)
+            self.actor.stack.pull(tape, (slope * (1 - action * action)).unsqueeze(0))
+        else:
+            q = self.critics(observation, self.actor(observation), copies=1)
+            (-q.mean()).backward(inputs=list(self.actor.parameters()))
         self.actor_optimizer.step()
-        return {"actor_loss": loss.item()}
+        return {"actor_loss": -q.mean().item()}
 
     def learners(self) -> tuple[Learner, ...]:
         return (
@@ -138,10 +148,13 @@ def td3(
     noise_clip: float = 0.5,
     actor_hidden: tuple[int, ...] = (256, 256),
     critic_hidden: tuple[int, ...] = (256, 256),
+    analytic: bool = True,
 ) -> TD3:
     """TD3 (Fujimoto, van Hoof & Meger 2018, Algorithm 1). Settings out of range raise ValueError.
 
     `weight_decay` is coupled L2 (added to the gradient before Adam) on all parameters, biases included.
+    `analytic` takes the gradients of both losses in closed form; without, autograd does, more slowly and equal but for
+    rounding.
     """
     demand(
         0 < learning_rate < float("inf"),
@@ -162,9 +175,8 @@ def td3(
         min(critic_hidden, default=0) >= 1, "critic_hidden of td3", critic_hidden, "one or more widths of at least 1"
     )
 
-    def adam(network: nn.Module) -> torch.optim.Adam:
-        # fused: one call for all parameters, a third of foreach's time on a CPU.
-        return torch.optim.Adam(network.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
+    def adam(network: nn.Module) -> Adam:
+        return Adam(network.parameters(), lr=learning_rate, weight_decay=weight_decay)
 
     # A generator for each network, so that the width of one does not change the other's initial values.
     drawn = [torch_generator(stream(seed, "networks", i)) for i in range(2)]
@@ -186,6 +198,7 @@ def td3(
         exploration_noise=exploration_noise,
         target_noise=target_noise,
         noise_clip=noise_clip,
+        analytic=analytic,
         device=torch.device(device),
         dtype=dtype,
     )

@@ -27,6 +27,7 @@ class Target:
         self.every = every
         self.calls = 0
         self._hooks: OrderedDict[int, Callable[[], None]] = OrderedDict()
+        self._pairs: tuple[list[Tensor], list[Tensor], list[tuple[Tensor, Tensor]]] | None = None
 
     @torch.no_grad()
     def update(self) -> None:
@@ -42,18 +43,21 @@ class Target:
         """Call `hook` after every update that happened, after the hooks before it; `.remove()` ends that."""
         handle = RemovableHandle(self._hooks)
         self._hooks[handle.id] = hook
+        self._pairs = None  # Whoever hangs on the hooks may have rewritten the modules' parameters.
         return handle
 
     def _follow(self) -> None:
-        # Read anew at each update: whoever hangs on the hooks may have rewritten the modules' parameters.
-        online, target = parameter_pairs(self.online, self.module)
+        if self._pairs is None:  # Walking through two modules takes longer than moving a small one.
+            slow = dict(self.module.named_buffers())
+            buffers = [(slow[name], buffer) for name, buffer in self.online.named_buffers() if name in slow]
+            self._pairs = (*parameter_pairs(self.online, self.module), buffers)
+        online, target, buffers = self._pairs
         if self.tau == 1:
             torch._foreach_copy_(target, online)
         else:
             torch._foreach_lerp_(target, online, self.tau)
-        slow = dict(self.module.named_buffers())
-        for name, buffer in self.online.named_buffers():
-            slow[name].copy_(buffer)
+        for mine, buffer in buffers:
+            mine.copy_(buffer)
 
     def state_dict(self) -> dict[str, Any]:
         """The copy's tensors and the calls so far."""
