@@ -48,7 +48,12 @@ KINDS = {
         Kind("schedule", ("step", "total"), "the fraction of active connections to swap at this step"),
         Kind("budget", ("step", "total", "density"), "the density of the network from this step on"),
         Kind("target", ("target", "online", "mask"), "the mask of what a slow copy may keep"),
-        Kind("moments", ("moment", "mask", "grown", "second"), "the optimiser's moment, tended"),
+        Kind(
+            "moments",
+            ("moment", "mask", "grown", "second"),
+            "the optimiser's moment, tended",
+            facts=("forgets_absent",),
+        ),
         Kind("trace", ("weight", "grad", "mask", "trace"), "the trace's new value", facts=("window",)),
         Kind("method", (), "a row of chosen parts", row="sparsity.method:Method"),
         Kind("agent", ("observation_size", "action_size", "seed", "device", "dtype"), "an agent that learns"),

@@ -29,12 +29,17 @@ class Size(NamedTuple):
         return self.active_weights / self.weights
 
 
-def size(module: nn.Module, densities: Sequence[LayerDensity] = ()) -> Size:
-    """The size of a module of which some weights are sparse."""
+def size(module: nn.Module) -> Size:
+    """The size of a dense module. One that is to be truly sparse must be asked before it is."""
     weights = sum(weight.numel() for weight in candidate_weights(module).values())
     parameters = sum(parameter.numel() for parameter in module.parameters())
+    return Size(weights, weights, parameters, parameters)
+
+
+def thinned(full: Size, densities: Sequence[LayerDensity]) -> Size:
+    """The size of a network of which some weights are sparse."""
     absent = sum(layer.size - layer.active for layer in densities)
-    return Size(weights - absent, weights, parameters - absent, parameters)
+    return Size(full.weights - absent, full.weights, full.parameters - absent, full.parameters)
 
 
 def training_flops(active_weights: Mapping[str, float], strides: Mapping[str, int], batch_size: int) -> float:
@@ -58,4 +63,4 @@ def planned_size(module: nn.Module, method: Method, registry: Registry) -> Size:
         LayerDensity(name, shape, copies[name] * kept[name], copies[name] * math.prod(shape))
         for name, shape in eligible.items()
     ]
-    return size(module, layers)
+    return thinned(size(module), layers)

@@ -45,6 +45,6 @@ def warm(moment: Tensor, mask: Tensor, grown: Tensor, second: bool) -> Tensor:
 @hookimpl
 def register_moments(register: Callable[..., object]) -> None:
     register(keep)
-    register(masked, name="mask")
-    register(reset_grown)
-    register(warm)
+    register(masked, name="mask", forgets_absent=True)
+    register(reset_grown, forgets_absent=True)
+    register(warm, forgets_absent=True)

@@ -24,17 +24,14 @@ def half_per_sign(weight: Tensor, mask: Tensor, noise: Tensor) -> Tensor:
 
     Active weights that are zero have no sign and go first. When one sign is exhausted the other gives the rest.
     """
-    positive, negative = mask & (weight > 0), mask & (weight < 0)
-    return _rank(weight.abs(), positive, noise) + _rank(weight.abs(), negative, noise)
+    positive, negative = _ranks(weight, mask, noise)
+    return positive + negative
 
 
 def share_per_sign(weight: Tensor, mask: Tensor, noise: Tensor) -> Tensor:
     """Rank within the sign / number of that sign: equal shares leave from each (Sokar et al. 2022, released code)."""
-    signs = (mask & (weight > 0), mask & (weight < 0))
-    return sum(
-        (_rank(weight.abs(), sign, noise) / sign.sum((-2, -1), keepdim=True).clamp(min=1) for sign in signs),
-        torch.zeros_like(weight),
-    )
+    ranks = _ranks(weight, mask, noise)
+    return sum((rank / (rank > 0).sum((-2, -1), keepdim=True).clamp(min=1) for rank in ranks), torch.zeros_like(weight))
 
 
 def gradient(grad: Tensor) -> Tensor:
@@ -52,15 +49,21 @@ def random(noise: Tensor) -> Tensor:
     return noise
 
 
-def _rank(value: Tensor, among: Tensor, tie: Tensor) -> Tensor:
-    """Ranks 1, 2, ... of the chosen entries of each member by value, equal values by `tie`; 0 elsewhere."""
-    keys, chosen, ties = value.flatten(-2), among.flatten(-2), tie.flatten(-2)
+def _ranks(weight: Tensor, mask: Tensor, tie: Tensor) -> tuple[Tensor, Tensor]:
+    """Ranks 1, 2, ... from zero outwards of the positive active weights of each member, and of the negative ones.
+
+    0 elsewhere; equal weights by `tie`. Both signs stand in one order of the values, so that it is sorted once.
+    """
+    positive, negative = mask & (weight > 0), mask & (weight < 0)
+    values, ties = torch.where(mask, weight, torch.zeros_like(weight)).flatten(-2), tie.flatten(-2)
     order = ties.argsort(dim=-1)
-    keys = torch.where(chosen, keys, torch.inf).gather(-1, order)
-    order = order.gather(-1, keys.argsort(dim=-1, stable=True))
-    places = torch.arange(1, order.shape[-1] + 1, device=value.device, dtype=value.dtype).expand(order.shape)
-    ranks = torch.zeros_like(places).scatter(-1, order, places)
-    return torch.where(chosen, ranks, torch.zeros_like(ranks)).reshape(value.shape)
+    order = order.gather(-1, values.gather(-1, order).argsort(dim=-1, stable=True))
+    count = torch.arange(1, order.shape[-1] + 1, device=weight.device, dtype=weight.dtype).expand(order.shape)
+    place = torch.zeros_like(count).scatter(-1, order, count).reshape(weight.shape)
+    below = order.shape[-1] - positive.sum((-2, -1), keepdim=True)
+    zero = torch.zeros_like(place)
+    of_negative = negative.sum((-2, -1), keepdim=True) + 1 - place
+    return torch.where(positive, place - below, zero), torch.where(negative, of_negative, zero)
 
 
 @hookimpl

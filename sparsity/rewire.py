@@ -43,12 +43,30 @@ def rewire(
 
 
 def lowest(score: Tensor, among: Tensor, k: Tensor, tie: Tensor) -> Tensor:
-    """Mask of exactly k entries of each member: the lowest scores `among` the candidates, equal scores by `tie`."""
+    """Mask of exactly k entries of each member: the lowest scores `among` the candidates, equal scores by `tie`.
+
+    In linear time: what lies below the k-th score is in, and `tie` is looked at only where scores equal it.
+    """
     candidates = among.flatten(-2)
     if bool((k < 0).any()) or bool((k > candidates.sum(-1)).any()):
         raise ValueError(f"cannot choose {k.tolist()} of {candidates.sum(-1).tolist()} connections")
-    order = tie.flatten(-2).argsort(dim=-1, stable=True)
-    for key in (score.flatten(-2), ~candidates):
-        order = order.gather(-1, key.gather(-1, order).argsort(dim=-1, stable=True))
-    first = torch.arange(order.shape[-1], device=order.device) < k.unsqueeze(-1)
-    return torch.zeros_like(candidates).scatter(-1, order, first).reshape(score.shape)
+    size = candidates.shape[-1]
+    scores, within, ties = (t.reshape(-1, size) for t in (score, candidates, tie))
+    chosen = [_lowest(*member) for member in zip(scores, within, ties, k.reshape(-1).tolist(), strict=True)]
+    return torch.stack(chosen).reshape(score.shape)
+
+
+def _lowest(score: Tensor, among: Tensor, tie: Tensor, k: int) -> Tensor:
+    chosen = torch.zeros_like(among)
+    if k == 0:
+        return chosen
+    places = among.nonzero().squeeze(1)
+    scores = score[places]
+    threshold = scores.kthvalue(k).values
+    chosen[places[scores < threshold]] = True
+    tied = places[scores == threshold]
+    missing = k - int(chosen.sum())
+    if missing < len(tied):
+        tied = tied[tie[tied].argsort(stable=True)[:missing]]
+    chosen[tied] = True
+    return chosen

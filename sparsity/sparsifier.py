@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from numpy.random import SeedSequence
@@ -21,13 +21,15 @@ from sparsity.adapt import Scored, adapt, shared_goals
 from sparsity.allocation import counts
 from sparsity.ask import ask, check_mask, check_scores, who
 from sparsity.event import Event, LayerChange, LayerDensity
-from sparsity.execution import MaskedWeight
+from sparsity.execution import Masked, MaskedWeight
+from sparsity.execution.choice import Execution, chosen_execution
 from sparsity.method import Method
-from sparsity.rewire import Rewired, rewire
+from sparsity.rewire import rewire
 from sparsity.trained import Handle, Trained
 from sparsity.weights import candidate_weights, member_shapes
 
-Execution = Literal["auto", "masked"]
+if TYPE_CHECKING:  # imported where it is chosen: compiled kernels take a while to load
+    from sparsity.execution.sparse import Sparse, SparseWeight
 
 _attached: weakref.WeakSet[Sparsifier] = weakref.WeakSet()
 
@@ -51,17 +53,20 @@ class Sparsifier:
         on_event: Callable[[Event], None] | None = None,
         registry: Registry | None = None,
     ) -> None:
-        if execution not in ("auto", "masked"):
-            raise ValueError(f"execution must be 'auto' or 'masked', not {execution!r}")
+        if execution not in ("auto", "masked", "sparse"):
+            raise ValueError(f"execution must be 'auto', 'masked' or 'sparse', not {execution!r}")
         registry = registry or default_registry()
         self.method = method.resolved(registry)
         self._part = {kind: registry.bind(kind, choice) for kind, choice in self.method.parts().items()}
         self._learner, self._optimizer, self._on_event = learner, learner.optimizer, on_event
         self._total = total // learner.stride if total and self.method.clock == "optimizer" else total
-        self._weights = self._find_weights()
+        self._layer_density: dict[str, float] = {}
+        self._execution = self._carried_out(execution, registry)
+        self._weights: Sequence[MaskedWeight | SparseWeight] = self._execution.weights
         self._trace = self._find_traces(registry)
         self._traced: dict[str, dict[str, Tensor]] = {
-            trace: {w.name: torch.zeros_like(w.value) for w in self._weights} for trace in self._trace
+            trace: {w.name: torch.zeros(w.dense_shape, dtype=w.dtype, device=w.device) for w in self._weights}
+            for trace in self._trace
         }
         self._generator = self._seeded(seed)
         self.steps = 0
@@ -69,10 +74,11 @@ class Sparsifier:
         self._layer_density, self._density, self._final = self._allocate()
         self._budget = self._budget_at(0)
         self._fraction, self._goals, self._event_now = 0.0, self._goals_at(self._budget), False
-        self._dense: dict[str, Tensor | None] = {}
         self._moments_checked = False
-        self._plan(1)  # Settings that no schedule or budget can serve are refused here, not in the first update.
+        self._ahead = (1, self._plan(1))  # What no schedule or budget can serve is refused here, not in an update.
+        self._wants_dense = any(self._part[kind].asks("grad") for kind in ("prune", "grow", "born"))
         self._start()
+        self._look_ahead()
         self._handles = self._hang_on() if self._weights else []
 
     # What it tells.
@@ -80,20 +86,23 @@ class Sparsifier:
     @property
     def masks(self) -> dict[str, Tensor]:
         """Mask of every sparse weight, shaped like the weight, True where active."""
-        return {w.name: w.mask.view(w.parameter.shape).clone() for w in self._weights}
+        return {w.name: w.mask.view(w.full_shape).clone() for w in self._weights}
+
+    @property
+    def execution(self) -> str:
+        """`masked` or `sparse`: how absence is carried out."""
+        return "masked" if isinstance(self._execution, Masked) else "sparse"
 
     def densities(self) -> tuple[LayerDensity, ...]:
         """What is active in every sparse weight, all members together."""
-        return tuple(
-            LayerDensity(w.name, tuple(w.parameter.shape), int(w.nnz.sum()), w.mask.numel()) for w in self._weights
-        )
+        return tuple(LayerDensity(w.name, w.full_shape, w.active, w.numel) for w in self._weights)
 
     def target_densities(self) -> tuple[LayerDensity, ...]:
         """Non-zero weights of the slow copy; empty where there is none."""
         return tuple(
-            LayerDensity(w.name, tuple(w.parameter.shape), int(w.target.count_nonzero()), w.mask.numel())
+            LayerDensity(w.name, w.full_shape, active, w.numel)
             for w in self._weights
-            if w.target is not None
+            if (active := w.target_active) is not None
         )
 
     # Where it hangs, and what outlives it.
@@ -103,6 +112,7 @@ class Sparsifier:
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        self._execution.detach()
         _attached.discard(self)
 
     def state_dict(self) -> dict[str, Any]:
@@ -120,9 +130,7 @@ class Sparsifier:
         """Go on from a saved state. Weights, moments and targets are the learner's own: load them before this call."""
         self._check_state(state)
         self.steps, self._budget = int(state["steps"]), float(state["budget"])
-        for weight in self._weights:
-            mask = state["masks"][weight.name].to(weight.mask.device)
-            weight.set_mask(mask.view(weight.mask.shape).clone())
+        self._execution.set_masks(state["masks"])
         self._final = {name: count.clone().to(self._device) for name, count in state["final"].items()}
         self._goals = self._goals_at(self._budget)
         self._traced = {
@@ -130,9 +138,10 @@ class Sparsifier:
             for trace, kept in state["traces"].items()
         }
         self._generator.set_state(state["generator"].cpu())
+        self._look_ahead()
 
     def _check_state(self, state: Mapping[str, Any]) -> None:
-        mine = {w.name: tuple(w.parameter.shape) for w in self._weights}
+        mine = {w.name: w.full_shape for w in self._weights}
         theirs = {name: tuple(mask.shape) for name, mask in state["masks"].items()}
         if mine != theirs:
             raise ValueError(f"this state is of another network: its masks are {theirs}, the learner's {mine}")
@@ -144,7 +153,25 @@ class Sparsifier:
 
     # How it starts: phase 1 of the paper.
 
-    def _find_weights(self) -> list[MaskedWeight]:
+    def _carried_out(self, execution: Execution, registry: Registry) -> Masked | Sparse:
+        """The execution that was asked for, or under `auto` the one that serves the learner better."""
+        learner, names = self._learner, self._eligible()
+        moments, target = self._part["moments"], self._part["target"]
+        shapes, parameters = member_shapes(learner.module), candidate_weights(learner.module)
+        eligible = {name: shapes[name] for name in names}
+        if chosen_execution(execution, learner.module, eligible, self.method, registry) == "sparse":
+            from sparsity.execution.sparse import Sparse
+
+            return Sparse(learner, names, moments, target)
+        targets = candidate_weights(learner.target.module) if learner.target is not None else {}
+        for name in names:
+            if targets and targets[name].shape != parameters[name].shape:
+                raise ValueError(f"target of {learner.name}: {name} is shaped unlike the online one")
+        weights = [MaskedWeight(name, parameters[name], shapes[name], targets.get(name)) for name in names]
+        return Masked(learner, weights, moments, target)
+
+    def _eligible(self) -> tuple[str, ...]:
+        """The names of the weights that are to be sparse."""
         learner = self._learner
         if self.method.network == "shrunk":
             raise ValueError(
@@ -152,21 +179,17 @@ class Sparsifier:
                 "with network = 'given'"
             )
         shapes, parameters = member_shapes(learner.module), candidate_weights(learner.module)
-        targets = candidate_weights(learner.target.module) if learner.target is not None else {}
         trained = {id(p) for group in learner.optimizer.param_groups for p in group["params"]}
-        taken = {id(w.parameter) for other in _attached for w in other._weights}
-        weights = []
-        for name in self._part["eligible"](shapes=shapes):
+        taken = {id(w.parameter) for other in _attached for w in other._weights if isinstance(w, MaskedWeight)}
+        names: tuple[str, ...] = self._part["eligible"](shapes=shapes)
+        for name in names:
             if name not in parameters:
                 raise ValueError(f"{self.method.eligible} chose {name!r}; {learner.name} has {', '.join(parameters)}")
             if id(parameters[name]) not in trained:
                 raise ValueError(f"the optimiser of {learner.name} does not train {name}: it cannot be kept sparse")
             if id(parameters[name]) in taken:
                 raise ValueError(f"{name} of {learner.name} is kept sparse already: detach the other sparsifier first")
-            if targets and targets[name].shape != parameters[name].shape:
-                raise ValueError(f"target of {learner.name}: {name} is shaped unlike the online one")
-            weights.append(MaskedWeight(name, parameters[name], shapes[name], targets.get(name)))
-        return weights
+        return names
 
     def _find_traces(self, registry: Registry) -> dict[str, Bound]:
         chosen = {choice.name: choice for choice in self.method.traces}
@@ -176,17 +199,16 @@ class Sparsifier:
 
     @property
     def _device(self) -> torch.device:
-        return self._weights[0].value.device if self._weights else torch.device("cpu")
+        return self._weights[0].device if self._weights else torch.device("cpu")
 
     def _seeded(self, seed: SeedSequence) -> torch.Generator:
         generator = torch.Generator(device=self._device)
         generator.manual_seed(int(seed.generate_state(1, dtype="uint64")[0] >> 1))
         return generator
 
-    def _noise(self, weight: MaskedWeight) -> Tensor:
+    def _noise(self, weight: MaskedWeight | SparseWeight) -> Tensor:
         """Fresh uniform noise in [0, 1), for one call of one part or one tie-break."""
-        value = weight.value
-        return torch.rand(value.shape, generator=self._generator, device=value.device, dtype=value.dtype)
+        return torch.rand(weight.dense_shape, generator=self._generator, device=weight.device, dtype=weight.dtype)
 
     def _allocate(self) -> tuple[dict[str, float], float, dict[str, Tensor]]:
         """In the end: density of every weight, of all together, and connections a member."""
@@ -196,30 +218,30 @@ class Sparsifier:
         densities = self._part["allocation"](shapes=shapes)
         if set(densities) != set(shapes):
             raise ValueError(f"{self.method.allocation} must give a density for each of {', '.join(shapes)}")
-        kept = math.fsum(densities[w.name] * w.mask.numel() for w in self._weights)
+        kept = math.fsum(densities[w.name] * w.numel for w in self._weights)
         exact = counts(shapes, densities)
-        final = {w.name: w.nnz.new_full(w.nnz.shape, exact[w.name]) for w in self._weights}
-        return densities, kept / sum(w.mask.numel() for w in self._weights), final
+        final = {w.name: torch.full(w.dense_shape[:1], exact[w.name], device=w.device) for w in self._weights}
+        return densities, kept / sum(w.numel for w in self._weights), final
 
     def _start(self) -> None:
         """The first topology, of the online network and of its slow copy."""
-        masks = [self._first_mask(weight, goal) for weight, goal in zip(self._weights, self._goals, strict=True)]
-        for weight in self._weights:
-            weight.check_moments(self._optimizer)
-        for weight, mask in zip(self._weights, masks, strict=True):
-            weight.set_mask(mask)
-            weight.mask_target()
-            weight.tend_moments(self._optimizer, self._part["moments"], torch.zeros_like(mask))
+        held: list[Any] = [
+            self._execution.first(weight, self._first_mask(weight, goal))  # type: ignore[arg-type]
+            for weight, goal in zip(self._weights, self._goals, strict=True)
+        ]
+        if held:
+            self._execution.begin(held)
         if self._budget == self._density:  # A drawn number of connections is the budget from now on.
             self._final = {w.name: w.nnz for w in self._weights}
             self._goals = self._goals_at(self._budget)
 
-    def _first_mask(self, weight: MaskedWeight, goal: Tensor) -> Tensor:
+    def _first_mask(self, weight: MaskedWeight | SparseWeight, goal: Tensor) -> Tensor:
         """A bool tensor is the mask itself; of scores, the highest enter, as many as the allocation says."""
-        empty = torch.zeros_like(weight.mask)
-        inputs = {"weight": weight.value.clone(), "noise": self._noise(weight), "mask": empty}
+        empty = torch.zeros(weight.dense_shape, dtype=torch.bool, device=weight.device)
+        initial = self._part["initial"]
+        value = weight.value.clone() if initial.asks("weight") else None
         density = self._layer_density_at(weight.name, self._budget)
-        first = ask(self._part["initial"], density=density, **inputs)
+        first = ask(initial, density=density, weight=value, noise=self._noise(weight), mask=empty)
         what = f"{who(self._part['initial'])} (layer {weight.name})"
         if not isinstance(first, Tensor) or first.dtype != torch.bool:
             check_scores(what, first, empty, ~empty)
@@ -305,36 +327,39 @@ class Sparsifier:
                 "backward first, then step() without arguments"
             )
         self.steps += 1
-        self._fraction, density = self._plan(self.steps)
+        planned, plan = self._ahead
+        self._fraction, density = plan if planned == self.steps else self._plan(self.steps)
         self._event_now = self._is_event(self._fraction, density)
-        self._update_traces()
-        if self._event_now and any(self._part[kind].asks("grad") for kind in ("prune", "grow", "born")):
-            self._dense = {w.name: None if w.grad is None else w.grad.clone() for w in self._weights}
+        if self._trace:
+            self._update_traces()
+        if self._event_now and self._wants_dense:
+            self._execution.hold_gradients()
         if self._event_now and self.method.event == "instead_of_step":
-            for parameter in self._learner.module.parameters():
-                parameter.grad = None
+            self._execution.skip_step()
         elif self.method.optimizer_sees == "masked":
-            for weight in self._weights:
-                weight.clear_gradient()
+            self._execution.hide_gradients()
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         """Absent weights are zero again, and if this step has an event the topology changes."""
         if not self._moments_checked:
-            checked = [weight.check_moments(optimizer) for weight in self._weights]
-            self._moments_checked = all(checked)
+            self._moments_checked = self._execution.check_moments()
         if self._event_now:
             self._adapt()
-            return
-        for weight in self._weights:
-            weight.clear()
-        # Under masked gradients a moment that is zero where absent stays so between events.
-        if self.method.optimizer_sees == "dense" and self._part["moments"].asks("mask"):
-            for weight in self._weights:
-                weight.tend_moments(self._optimizer, self._part["moments"], torch.zeros_like(weight.mask))
+        else:
+            self._execution.settle()
+            # Under masked gradients a moment that is zero where absent stays so between events.
+            if self.method.optimizer_sees == "dense" and self._part["moments"].asks("mask"):
+                self._execution.tend(self._part["moments"])
+        self._look_ahead()
+
+    def _look_ahead(self) -> None:
+        """Plan the next step before its gradients form: dense ones are not made unless somebody will ask."""
+        plan = self._plan(self.steps + 1)
+        self._ahead = (self.steps + 1, plan)
+        self._execution.anticipate(plan[0] > 0 or plan[1] != self._budget, self._wants_dense)
 
     def _after_target_update(self) -> None:
-        for weight in self._weights:
-            weight.keep_in_target(self._part["target"])
+        self._execution.after_target_update()
 
     def _update_traces(self) -> None:
         for name, trace in self._trace.items():
@@ -344,6 +369,7 @@ class Sparsifier:
                 continue
             kept = self._traced[name]
             for weight in self._weights:
+                assert isinstance(weight, MaskedWeight), "methods with traces run masked"
                 inputs = {"weight": weight.value, "mask": weight.mask, "grad": self._grad(weight, trace)}
                 kept[weight.name] = ask(trace, trace=kept[weight.name], **inputs)
                 check_scores(f"{who(trace)} (layer {weight.name})", kept[weight.name], weight.mask, weight.mask)
@@ -354,70 +380,97 @@ class Sparsifier:
 
     def _grad(self, weight: MaskedWeight, asker: Bound) -> Tensor | None:
         if asker.asks("grad") and weight.grad is None:
-            raise ValueError(
-                f"{asker.entry.kind.name} {asker.entry.name!r} asks for a gradient and {weight.name} has none: "
-                "no loss reached it before this step"
-            )
-        if asker.asks("grad"):
-            self._demand_finite("gradient", weight, weight.grad)
+            raise self._no_gradient(weight, asker)
+        if asker.asks("grad") and not bool(torch.isfinite(weight.grad).all()):  # type: ignore[arg-type]
+            raise FloatingPointError(f"gradient {self._learner.name}/{weight.name}")
         return weight.grad
+
+    @staticmethod
+    def _no_gradient(weight: MaskedWeight | SparseWeight, asker: Bound) -> ValueError:
+        return ValueError(
+            f"{asker.entry.kind.name} {asker.entry.name!r} asks for a gradient and {weight.name} has none: "
+            "no loss reached it before this step"
+        )
 
     # How: one event.
 
     def _adapt(self) -> None:
         self._check_finite()
-        stepped = [weight.value.clone() for weight in self._weights]
-        for weight in self._weights:
-            weight.clear()
-        scored = [self._scored(weight) for weight in self._weights]
-        done = adapt(
-            scored,
-            self._shared(self._goals),
-            self._fraction,
-            readmit=self.method.readmit,
-            scope=self.method.scope,
-            swap_scope=self.method.swap_scope,
-            spread=self._spread if self.method.spread.name != "in_place" else None,
-        )
-        changes = [
-            self._take(weight, change, value)
-            for weight, change, value in zip(self._weights, done, stepped, strict=True)
-        ]
-        self._dense = {}
+        stepped: dict[str, Tensor] = {}
+        if self._part["born"].asks("stepped"):
+            stepped = {w.name: w.value.clone() for w in self._weights if isinstance(w, MaskedWeight)}
+        self._execution.settle()
+        goals = self._shared(self._goals)
+        pairs: list[tuple[MaskedWeight | SparseWeight, Tensor]] = list(zip(self._weights, goals, strict=True))
+        method = self.method
+        apart = method.scope == method.swap_scope == "layer" and method.spread.name == "in_place"
+        groups = [[pair] for pair in pairs] if apart and self._execution.one_by_one else [pairs]
+        changes = [change for group in groups for change in self._adapt_layers(group, stepped)]
+        self._execution.commit()
         for name, trace in self._trace.items():
             if trace.entry.facts.get("window") is not None:
                 self._forget(name)
         if self._on_event is not None:
             self._on_event(Event(self._clock(self.steps)[-1], tuple(changes)))
 
+    def _adapt_layers(
+        self, pairs: list[tuple[MaskedWeight | SparseWeight, Tensor]], stepped: Mapping[str, Tensor]
+    ) -> list[LayerChange]:
+        """Choose what changes in these layers; nothing is changed before all layers of the network have chosen."""
+        gradients = [self._dense_gradient(weight) for weight, _ in pairs]
+        scored = [self._scored(w, grad) for (w, _), grad in zip(pairs, gradients, strict=True)]
+        done = adapt(
+            scored,
+            [goal for _, goal in pairs],
+            self._fraction,
+            readmit=self.method.readmit,
+            scope=self.method.scope,
+            swap_scope=self.method.swap_scope,
+            spread=self._spread if self.method.spread.name != "in_place" else None,
+        )
+        changes = []
+        for (weight, _), grad, change in zip(pairs, gradients, done, strict=True):
+            born = self._criterion("born", weight, grad, stepped=stepped.get(weight.name))
+            zeros = int((weight.mask & (weight.value == 0)).sum())
+            self._execution.plan(weight, change, born)  # type: ignore[arg-type]
+            active, dropped, grown, readmitted = (int(each.sum()) for each in change)
+            changes.append(LayerChange(weight.name, active, dropped, grown, readmitted, zeros))
+        return changes
+
+    def _dense_gradient(self, weight: MaskedWeight | SparseWeight) -> Tensor | None:
+        """Of this step's losses, absent connections included, if a criterion asks for it."""
+        gradient = self._execution.gradient(weight) if self._wants_dense else None  # type: ignore[arg-type]
+        if gradient is not None and not bool(torch.isfinite(gradient).all()):
+            raise FloatingPointError(f"gradient {self._learner.name}/{weight.name}")
+        return gradient
+
     def _check_finite(self) -> None:
         """A training that has diverged is not the criteria's fault."""
         for weight in self._weights:
-            self._demand_finite("weight", weight, weight.value)
-            self._demand_finite("gradient", weight, self._dense.get(weight.name))
+            if not weight.finite():
+                raise FloatingPointError(f"weight {self._learner.name}/{weight.name}")
 
-    def _demand_finite(self, what: str, weight: MaskedWeight, tensor: Tensor | None) -> None:
-        if tensor is not None and not bool(torch.isfinite(tensor).all()):
-            raise FloatingPointError(f"{what} {self._learner.name}/{weight.name}")
-
-    def _scored(self, weight: MaskedWeight) -> Scored:
-        drop, grow = self._criterion("prune", weight), self._criterion("grow", weight)
+    def _scored(self, weight: MaskedWeight | SparseWeight, grad: Tensor | None) -> Scored:
+        mask = weight.mask
+        drop, grow = (self._criterion(kind, weight, grad) for kind in ("prune", "grow"))
         layer = f"(layer {weight.name})"
-        check_scores(f"{who(self._part['prune'])} {layer}", drop, weight.mask, weight.mask)
-        candidates = torch.ones_like(weight.mask) if self.method.readmit else ~weight.mask
-        check_scores(f"{who(self._part['grow'])} {layer}", grow, weight.mask, candidates)
-        return Scored(weight.mask, drop, grow, self._noise(weight))
+        check_scores(f"{who(self._part['prune'])} {layer}", drop, mask, mask)
+        candidates = torch.ones_like(mask) if self.method.readmit else ~mask
+        check_scores(f"{who(self._part['grow'])} {layer}", grow, mask, candidates)
+        return Scored(mask, drop, grow, self._noise(weight))
 
-    def _criterion(self, kind: str, weight: MaskedWeight, **more: Tensor) -> Tensor:
+    def _criterion(
+        self, kind: str, weight: MaskedWeight | SparseWeight, grad: Tensor | None, **more: Tensor | None
+    ) -> Tensor:
         criterion = self._part[kind]
-        if criterion.asks("grad") and self._dense.get(weight.name) is None:
-            self._grad(weight, criterion)  # It says what is missing.
+        if criterion.asks("grad") and grad is None:
+            raise self._no_gradient(weight, criterion)
         traces = {name: kept[weight.name] for name, kept in self._traced.items()}
         scores: Tensor = ask(
             criterion,
-            weight=weight.value,
-            grad=self._dense.get(weight.name),
-            mask=weight.mask,
+            weight=weight.value if criterion.asks("weight") else None,
+            grad=grad,
+            mask=weight.mask if criterion.asks("mask") else None,
             noise=self._noise(weight) if criterion.asks("noise") else None,
             **traces,
             **more,
@@ -430,22 +483,6 @@ class Sparsifier:
         if shares.shape != room.shape or not bool((torch.isfinite(shares) & (shares >= 0)).all()):
             raise ValueError(f"{who(spread)} must give {room.numel()} shares, finite and not negative, not {shares!r}")
         return shares
-
-    def _take(self, weight: MaskedWeight, change: Rewired, stepped: Tensor) -> LayerChange:
-        """Put a change into effect: what left is zero, what grew is born, and moments are tended."""
-        zeros = int((weight.mask & (weight.value == 0)).sum())
-        born = self._criterion("born", weight, stepped=stepped)
-        weight.set_mask(change.mask)
-        weight.value.copy_(torch.where(change.grown, born, weight.value))
-        weight.tend_moments(self._optimizer, self._part["moments"], change.grown)
-        return LayerChange(
-            weight.name,
-            int(change.mask.sum()),
-            int(change.dropped.sum()),
-            int(change.grown.sum()),
-            int(change.readmitted.sum()),
-            zeros,
-        )
 
     def _forget(self, trace: str) -> None:
         """A trace with a window starts each time from zero."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -11,11 +12,12 @@ import torch
 
 from registry import Part, PartError, Registry
 from rl.agent import Agent
+from rl.deferred import deferring, materialise
 from rl.replay import Replay, bytes_needed
 from rl.streams import stream
 from sparsity import Event, Sparsifier
 from sparsity.ask import who
-from sparsity.cost import Size, planned_size, size
+from sparsity.cost import Size, planned_size, size, thinned
 from studies.contents import Run
 
 
@@ -46,6 +48,9 @@ def attach(
     for learner in agent.learners():
         method = run.methods[learner.name]
         if not method.sparse:
+            materialise(learner.module)
+            if learner.target is not None:
+                materialise(learner.target.module)
             continue
         sparsifiers[learner.name] = Sparsifier(
             learner,
@@ -79,14 +84,14 @@ def rehearse(run: Run, sizes: tuple[int, int], registry: Registry) -> None:
     build_replay(run, sizes, registry)
     try:
         agent, _ = build_agent(run, sizes, registry)
+        for sparsifier in attach(agent, run, registry).values():
+            sparsifier.detach()
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, RuntimeError) and not any(word in str(error) for word in ("allocate", "out of memory")):
             raise ValueError(f"agent {run.agent.name!r} cannot be built: {error}") from error
         hidden = {name: value for name, value in run.agent.settings.items() if name.endswith("_hidden")}
         widths = ", ".join(f"{name} = {list(value)}" for name, value in hidden.items())
         raise ValueError(f"agent {run.agent.name!r} needs more memory than there is with {widths}") from None
-    for sparsifier in attach(agent, run, registry).values():
-        sparsifier.detach()
 
 
 def _named(name: str, on_event: Callable[[str, Event], None] | None) -> Callable[[Event], None] | None:
@@ -94,13 +99,15 @@ def _named(name: str, on_event: Callable[[str, Event], None] | None) -> Callable
 
 
 def _agent(run: Run, choice: Part, sizes: tuple[int, int], registry: Registry) -> Agent:
-    built: Agent = registry.bind("agent", choice)(
-        observation_size=sizes[0],
-        action_size=sizes[1],
-        seed=run.seed,
-        device=torch.device(run.device),
-        dtype=torch.float32,
-    )
+    # Truly sparse networks are never whole: weights are drawn layer by layer, when their topology is chosen.
+    with deferring() if run.execution == "sparse" else nullcontext():
+        built: Agent = registry.bind("agent", choice)(
+            observation_size=sizes[0],
+            action_size=sizes[1],
+            seed=run.seed,
+            device=torch.device(run.device),
+            dtype=torch.float32,
+        )
     return built
 
 
@@ -127,12 +134,9 @@ def _narrowed(run: Run, choice: Part, learner: str, limit: int, sizes: tuple[int
     return at(low)
 
 
-def active_weights(agent: Agent, sparsifiers: Mapping[str, Sparsifier]) -> dict[str, int]:
-    """Weights of every learner that are there now."""
-    return {
-        learner.name: size(learner.module, densities_of(sparsifiers, learner.name)).active_weights
-        for learner in agent.learners()
-    }
+def present(whole: Mapping[str, Size], sparsifiers: Mapping[str, Sparsifier]) -> dict[str, Size]:
+    """The size of every learner as it is now; `whole` are their sizes without a mask."""
+    return {name: thinned(each, densities_of(sparsifiers, name)) for name, each in whole.items()}
 
 
 def densities_of(sparsifiers: Mapping[str, Sparsifier], learner: str) -> tuple[Any, ...]:

@@ -49,8 +49,8 @@ class Setup(Common):
     """KEY=VALUE: warmup=1000 for the run, td3.batch_size=100 for the agent; may be given again."""
     hidden: Text = None
     """Hidden widths of all networks: 256,256."""
-    execution: Literal["auto", "masked"] = "auto"
-    """How absence is carried out."""
+    execution: Literal["auto", "masked", "sparse"] = "auto"
+    """How absence is carried out: dense matrices with zeros, or truly sparse on the CPU."""
     device: str = "cpu"
     """cpu, cuda or cuda:N."""
     eval_every: Text = None

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from registry import Entry, Part, Registry, part
 from sparsity import Method
 
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 """Raised whenever the same contents would give other results. See "Changes results" in the changelog."""
 
 
@@ -31,7 +31,8 @@ class Run:
     episodes: int
     replay: Part = part("uniform", capacity=1_000_000)
     wrappers: tuple[Part, ...] = ()
-    execution: Literal["masked"] = "masked"
+    execution: Literal["masked", "sparse"] = "masked"
+    """How absence is carried out; `auto` is resolved before."""
     device: str = "cpu"
     foreign: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of the source of every chosen part that is not ours."""

@@ -137,8 +137,10 @@ def study_from(
             except ValueError as error:
                 problems.append(f"{where}{_line('densities', text)}: densities: {error}")
         densities.append(dict(density) if isinstance(density, Mapping) else float(density))
-    if file.execution not in ("auto", "masked"):
-        problems.append(f"{where}: execution must be 'auto' or 'masked', not {file.execution!r}")
+    if file.execution not in ("auto", "masked", "sparse"):
+        problems.append(f"{where}: execution must be 'auto', 'masked' or 'sparse', not {file.execution!r}")
+    if file.execution == "sparse" and file.device != "cpu":
+        problems.append(f"{where}: sparse execution runs on the CPU, not on {file.device!r}: choose 'masked'")
     if file.device != "cpu" and not re.fullmatch(r"cuda(:\d+)?", file.device):
         problems.append(f"{where}: device must be 'cpu', 'cuda' or 'cuda:N', not {file.device!r}")
     chosen = name if file.name is None else file.name

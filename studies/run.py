@@ -28,7 +28,7 @@ from rl.streams import stream
 from rl.train import Diverged, Episode, Evaluation, Signals, train
 from sparsity import Event, Sparsifier
 from sparsity.cost import Size, size, training_flops
-from studies.build import active_weights, attach, build_agent, build_replay, densities_of
+from studies.build import attach, build_agent, build_replay, present
 from studies.contents import Run, canonical, foreign_sources
 from studies.loggers import TRAINING
 from studies.runner import HELD
@@ -136,8 +136,9 @@ class _Account:
         self._rows = csv.writer(self._file, lineterminator="\n")
         self._rows.writerow(["update", "learner", "layer", "active", "dropped", "grown", "readmitted", "zeros"])
         self._sparsifiers: dict[str, Sparsifier] = {}
+        self._whole = {learner.name: size(learner.module) for learner in agent.learners()}
         self._sparsifiers = attach(agent, run, registry, self._hear)
-        self._active = active_weights(agent, self._sparsifiers)
+        self._active = self._present()
         self._summed = dict.fromkeys(self._active, 0.0)
         self._since = dict.fromkeys(self._active, 0)
         self._events = 0
@@ -154,7 +155,10 @@ class _Account:
     def _spend(self, learner: str, update: int) -> None:
         self._summed[learner] += self._active[learner] * (update - self._since[learner])
         self._since[learner] = update
-        self._active[learner] = active_weights(self._agent, self._sparsifiers)[learner]
+        self._active[learner] = self._present()[learner]
+
+    def _present(self) -> dict[str, int]:
+        return {name: each.active_weights for name, each in present(self._whole, self._sparsifiers).items()}
 
     def _strides(self) -> dict[str, int]:
         return {learner.name: learner.stride for learner in self._agent.learners()}
@@ -168,8 +172,7 @@ class _Account:
             return {"realised_density": None, "parameters": None, "flops_ratio": None, "layers": {}, "events": 0}
         for learner in self._active:
             self._spend(learner, max(1, updates))
-        learners = {learner.name: learner.module for learner in self._agent.learners()}
-        ends = {name: size(module, densities_of(self._sparsifiers, name)) for name, module in learners.items()}
+        ends = present(self._whole, self._sparsifiers)
         mean = {name: total / max(1, updates) for name, total in self._summed.items()}
         dense = {name: float(each.weights) for name, each in full.items()}
         spent, whole = (training_flops(weights, self._strides(), 1) for weights in (mean, dense))

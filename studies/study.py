@@ -11,6 +11,7 @@ from typing import Any, Literal
 from registry import Part, PartError, Registry, nearest, part
 from registry.signature import fit
 from sparsity import Method
+from sparsity.execution.choice import NOMINAL_BATCH, needs_dense, planned_execution
 from studies.contents import Run, foreign_sources, part_from
 from studies.problems import BadInput
 from studies.spec import Choice, Density, choose, takes
@@ -51,7 +52,7 @@ class Study:
     """Episodes of the random policy, the floor of every comparison; 0 leaves it out."""
     replay: Any = "uniform"
     wrappers: tuple[Any, ...] = ()
-    execution: Literal["auto", "masked"] = "auto"
+    execution: Literal["auto", "masked", "sparse"] = "auto"
     device: str = "cpu"
     preset: str | None = None
 
@@ -184,9 +185,26 @@ class Study:
         wrappers = tuple(resolved("wrapper", words, registry) for words in self.wrappers)
         run = Run(
             env, agent, methods, seed, numbers["steps"], numbers["warmup"], eval_every, numbers["episodes"],
-            replay, wrappers, "masked", self.device,
+            replay, wrappers, self._execution(agent, methods, registry), self.device,
         )  # fmt: skip
         return replace(run, foreign=foreign_sources(run, registry))
+
+    def _execution(self, agent: Part, methods: Mapping[str, Method], registry: Registry) -> Literal["masked", "sparse"]:
+        """What a run's `execution` means: for all of its learners, as one that must be masked makes the others so."""
+        sparse = {name: method for name, method in methods.items() if method.sparse}
+        if self.execution == "masked" or not sparse:
+            return "masked"
+        if self.execution == "sparse":
+            for name, method in sparse.items():
+                if reason := needs_dense(method.resolved(registry), registry):
+                    raise PartError(f"execution = 'sparse' cannot serve {name}: {reason}. Choose 'auto' or 'masked'")
+            return "sparse"
+        batch = agent.settings.get("batch_size", NOMINAL_BATCH)
+        widths = {name: agent.settings.get(f"{name}_hidden", ()) for name in sparse}
+        meant = {
+            planned_execution(widths[name], batch, self.device, method, registry) for name, method in sparse.items()
+        }
+        return "sparse" if meant == {"sparse"} else "masked"
 
     def _random_cells(self, registry: Registry) -> list[Cell]:
         if not self.random_episodes:

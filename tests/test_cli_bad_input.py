@@ -158,7 +158,12 @@ FILES: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
     "hidden too large": (td3("hidden = [1_000_000_000_000_000]"), ("hidden",)),
     "capacity too large": (with_key("replay = { part = 'uniform', capacity = 1_000_000_000_000_000 }"), ("capacity",)),
     "capacity 0": (with_key("replay = { part = 'uniform', capacity = 0 }"), ("capacity", "at least 1")),
-    "execution sparse": (with_key("execution = 'sparse'"), ("execution", "'auto' or 'masked'", "'sparse'")),
+    "execution quick": (with_key("execution = 'quick'"), ("execution", "'auto', 'masked' or 'sparse'", "'quick'")),
+    "execution sparse on a GPU": (with_key("execution = 'sparse'\ndevice = 'cuda'"), ("execution", "CPU", "'masked'")),
+    "execution sparse of a method that cannot": (
+        with_key("execution = 'sparse'").replace('base = "set"', 'base = "ds_released"'),
+        ("execution", "dense gradients"),
+    ),
     "device": (with_key("device = 'tpu'"), ("device", "'cpu'", "'tpu'")),
     "device that is not there": (with_key("device = 'cuda:77'"), ("cuda:77", "cpu")),
     # Names
@@ -311,7 +316,7 @@ def test_a_grid_needs_methods_and_environments(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [("--execution", "sparse"), ("--steps", "x"), ("--methodss", "set"), ("--workers", "two")], ids=str
+    "words", [("--execution", "quick"), ("--steps", "x"), ("--methodss", "set"), ("--workers", "two")], ids=str
 )
 def test_words_that_the_command_line_does_not_know_exit_2(lab: Lab, words: tuple[str, ...]) -> None:
     answer = lab(*GRID, *words)

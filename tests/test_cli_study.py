@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 from lab import ENV, Answer, Lab, no_figures
-from safetensors.numpy import load_file
 from scipy import stats
 
+from rl.checkpoint import read_weights
 from studies.store import Store
 
 quiet = no_figures
@@ -209,7 +209,8 @@ def test_the_random_policy_s_row_is_of_its_episodes(done: tuple[Lab, Answer]) ->
 def weights(folder: Path) -> dict[str, dict[str, np.ndarray]]:
     """Online weight matrices by learner and name."""
     found: dict[str, dict[str, np.ndarray]] = {}
-    for name, array in load_file(folder / "weights.safetensors").items():
+    for name, tensor in read_weights(folder / "weights.safetensors").items():
+        array = tensor.to_dense().numpy()
         learner, _, rest = name.partition("/") if "/" in name else name.partition(".")
         found.setdefault(learner, {})[rest] = array
     return {learner: arrays for learner, arrays in found.items() if learner in ("actor", "critic")}

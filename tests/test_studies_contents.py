@@ -187,7 +187,7 @@ def test_contents_hold_every_default_written_out() -> None:
     assert contents["methods"]["actor"]["schedule"] == {
         "part": "periodic", "fraction": 0.3, "every": 1000, "phase": 0, "until": 1.0
     }  # fmt: skip
-    assert contents["execution"] == "masked", "auto is resolved"
+    assert contents["execution"] == "sparse", "auto is resolved"
 
 
 def test_the_source_of_a_foreign_part_is_in_the_id(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,9 @@ from torch.optim import Optimizer
 
 from registry import Bound
 from sparsity.ask import ask, check_mask, who
+from sparsity.execution.canonical import densified
+from sparsity.rewire import Rewired
+from sparsity.trained import Trained
 from sparsity.weights import as_matrices
 
 SECOND_MOMENTS = ("exp_avg_sq", "max_exp_avg_sq", "square_avg", "acc_delta", "sum", "exp_inf")
@@ -30,6 +34,7 @@ class MaskedWeight:
                     "call .contiguous() on the module's weights first"
                 )
         self.name, self.parameter, self.shape, self._target = name, parameter, shape, target
+        self.full_shape, self.numel = tuple(parameter.shape), parameter.numel()
         self.mask = torch.ones_like(self.value, dtype=torch.bool)
         self._bits = _bits(self.mask, self.value.dtype)
 
@@ -50,6 +55,31 @@ class MaskedWeight:
     def nnz(self) -> Tensor:
         """Active connections of each member, shape `(members,)`."""
         return self.mask.sum((-2, -1))
+
+    @property
+    def active(self) -> int:
+        """Connections of all members together."""
+        return int(self.mask.sum())
+
+    @property
+    def target_active(self) -> int | None:
+        """Weights of the slow copy that are not zero; None without a slow copy."""
+        return None if self.target is None else int(self.target.count_nonzero())
+
+    @property
+    def dense_shape(self) -> tuple[int, ...]:
+        return tuple(self.mask.shape)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.parameter.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.parameter.device
+
+    def finite(self) -> bool:
+        return bool(torch.isfinite(self.value).all())
 
     @property
     def size(self) -> int:
@@ -107,6 +137,102 @@ class MaskedWeight:
                     "whose state has the weight's shape, such as Adam, AdamW, SGD or RMSprop"
                 )
             yield key, value
+
+
+class Masked:
+    """A learner whose weights are dense matrices with zeros in them."""
+
+    one_by_one = False
+
+    def __init__(self, learner: Trained, weights: Sequence[MaskedWeight], moments: Bound, target: Bound) -> None:
+        self.learner, self.optimizer, self.weights = learner, learner.optimizer, list(weights)
+        self._moments, self._rule = moments, target
+        self._dense: dict[str, Tensor | None] = {}
+        self._planned: list[tuple[MaskedWeight, Rewired, Tensor | float]] = []
+
+    def first(self, weight: MaskedWeight, mask: Tensor) -> Tensor:
+        """A layer's first topology."""
+        return mask
+
+    def begin(self, masks: Sequence[Tensor]) -> None:
+        """Clear what is absent, in slow copies too: they take the online topology."""
+        for weight in self.weights:
+            weight.check_moments(self.optimizer)
+        for weight, mask in zip(self.weights, masks, strict=True):
+            weight.set_mask(mask)
+            weight.mask_target()
+            weight.tend_moments(self.optimizer, self._moments, torch.zeros_like(mask))
+        self._hook()
+
+    def _hook(self) -> None:
+        """States of sparse execution leave absent connections out; here they are put back."""
+        modules = [self.learner.module] + ([self.learner.target.module] if self.learner.target is not None else [])
+        for module in modules:
+            module.register_load_state_dict_pre_hook(_densify)
+        self.optimizer.register_load_state_dict_pre_hook(lambda _, state: densified(state))
+
+    def set_masks(self, masks: dict[str, Tensor]) -> None:
+        """Take these topologies; what is absent in them becomes zero."""
+        for weight in self.weights:
+            weight.set_mask(masks[weight.name].to(weight.device).view(weight.mask.shape).clone())
+
+    def anticipate(self, event: bool, dense: bool) -> None:
+        """Dense gradients form at every step."""
+
+    def hold_gradients(self) -> None:
+        """Keep the dense gradients for the criteria of this step's event."""
+        self._dense = {w.name: None if w.grad is None else w.grad.clone() for w in self.weights}
+
+    def gradient(self, weight: MaskedWeight) -> Tensor | None:
+        return self._dense.get(weight.name)
+
+    def hide_gradients(self) -> None:
+        """The optimiser sees no gradient of absent weights."""
+        for weight in self.weights:
+            weight.clear_gradient()
+
+    def skip_step(self) -> None:
+        """The optimiser sees no gradient at all."""
+        for parameter in self.learner.module.parameters():
+            parameter.grad = None
+
+    def settle(self) -> None:
+        """Absent weights become zero again."""
+        for weight in self.weights:
+            weight.clear()
+
+    def tend(self, rule: Bound) -> None:
+        """Apply the moments rule where nothing has grown."""
+        for weight in self.weights:
+            weight.tend_moments(self.optimizer, rule, torch.zeros_like(weight.mask))
+
+    def check_moments(self) -> bool:
+        """ValueError for state that cannot be kept sparse; False before there is any."""
+        checked = [weight.check_moments(self.optimizer) for weight in self.weights]
+        return all(checked)
+
+    def plan(self, weight: MaskedWeight, change: Rewired, born: Tensor | float) -> None:
+        """Note a layer's change."""
+        self._planned.append((weight, change, born))
+
+    def commit(self) -> None:
+        """Put the noted changes into effect: what left is zero, what grew is born, and moments are tended."""
+        for weight, change, born in self._planned:
+            weight.set_mask(change.mask)
+            weight.value.copy_(torch.where(change.grown, born, weight.value))
+            weight.tend_moments(self.optimizer, self._moments, change.grown)
+        self._planned, self._dense = [], {}
+
+    def after_target_update(self) -> None:
+        for weight in self.weights:
+            weight.keep_in_target(self._rule)
+
+    def detach(self) -> None:
+        """Nothing to take off."""
+
+
+def _densify(module: nn.Module, state: dict[str, Any], *_: Any) -> None:
+    state.update(densified({key: value for key, value in state.items() if isinstance(value, Tensor)}))
 
 
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}

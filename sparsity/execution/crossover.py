@@ -1,0 +1,17 @@
+"""Where sparse arithmetic overtakes dense arithmetic, as measured by `sparsity bench --calibrate`, which writes this.
+
+Runs read it and never a clock, so that equal settings give equal bytes. Another machine's own crossings differ little.
+"""
+
+PAYS_BELOW: dict[tuple[int, int], float] = {
+    (64, 100): 0.6,
+    (64, 256): 0.6,
+    (256, 100): 0.6,
+    (256, 256): 0.6,
+    (1024, 100): 0.6,
+    (1024, 256): 0.6,
+}
+"""(hidden width, batch size): the density of hidden layers below which a sparse update is faster than a masked one."""
+
+EXPAND_FROM: dict[int, float] = {64: 0.6, 256: 0.6, 1024: 0.6}
+"""Width: the density from which one layer of sparse execution is faster as a dense product."""
