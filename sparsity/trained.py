@@ -16,7 +16,10 @@ class Handle(Protocol):
 
 
 class Tracked(Protocol):
-    """A slow copy of a module, with a hook after each of its updates."""
+    """A slow copy of a module, with a hook after each of its updates.
+
+    For sparse execution it also has `tau`: the share by which an update moves it towards the online module.
+    """
 
     @property
     def module(self) -> nn.Module: ...
@@ -24,7 +27,11 @@ class Tracked(Protocol):
 
 
 class Trained(Protocol):
-    """A module, the optimiser that trains it, its slow copy, and how many agent updates make one optimiser step."""
+    """A module, the optimiser that trains it, its slow copy, and how many agent updates make one optimiser step.
+
+    A parameter of the module may put off its initial values and have a method `draw` that gives them: sparse execution
+    then asks for one layer after the other, and a network that is to be sparse is never whole.
+    """
 
     @property
     def name(self) -> str: ...

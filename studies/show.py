@@ -53,7 +53,7 @@ def densities(plan: Plan, store: Store) -> str:
     lines.append(
         f"all weights: {100 * result['realised_density']:.1f} % kept, {result['parameters']:,} parameters, "
         f"{result['flops_ratio']:.3f} of the dense training FLOPs, {result['events']} topology changes, "
-        f"{record.world['seconds']:.0f} s"
+        f"{record.world['seconds']:.0f} s in {run.execution} execution"
     )
     return "\n".join(lines)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from registry import Registry
 
-LIBRARIES = ("torch", "numpy", "scipy", "gymnasium", "mujoco", "pluggy", "safetensors", "sparsity-rl")
+LIBRARIES = ("torch", "numpy", "scipy", "gymnasium", "mujoco", "pluggy", "safetensors", "numba", "sparsity-rl")
 
 
 def world(registry: Registry, device: str) -> dict[str, Any]:

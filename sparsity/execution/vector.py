@@ -3,6 +3,8 @@
 Activations lie in tiles of 16 samples: `array[tile, feature, sample]`, so that a connection reads one run of 16 numbers
 a tile, which is one cache line in float32. A loop holds several tiles in registers and reads index and weight of a
 connection once for all of them. LLVM cuts the vectors to what the machine has (AVX-512, AVX2, NEON).
+
+numba keeps machine code by the file of the function that it compiles: after a change here, touch `kernels.py`.
 """
 
 from __future__ import annotations
