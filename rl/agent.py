@@ -76,8 +76,14 @@ def load_learner_state(learner: Learner, state: Mapping[str, Any]) -> None:
 
 def _check_moments(learner: Learner, state: Mapping[str, Any]) -> None:
     parameters = [p for group in learner.optimizer.param_groups for p in group["params"]]
-    if sum(len(group["params"]) for group in state["param_groups"]) != len(parameters):
-        return  # What took the parameters' place reads such a state itself; torch refuses all others.
+    saved, own = (_held(groups) for groups in (state["param_groups"], learner.optimizer.state_dict()["param_groups"]))
+    if saved != own:
+        raise ValueError(
+            f"the state of {learner.name}'s optimiser is of {saved} parameters, the network has {own}: "
+            "the state is of another network. Build the agent as it was then"
+        )
+    if own != len(parameters):
+        return  # What took the parameters' place reads such a state itself, and checks it.
     for index, moments in state["state"].items():
         shape = tuple(parameters[index].shape)
         for name, moment in moments.items():
@@ -86,6 +92,10 @@ def _check_moments(learner: Learner, state: Mapping[str, Any]) -> None:
                     f"{name} number {index} of {learner.name}'s optimiser has shape {tuple(moment.shape)}, "
                     f"its parameter {shape}: the state is of another network. Build the agent as it was then"
                 )
+
+
+def _held(groups: list[dict[str, Any]]) -> int:
+    return sum(len(group["params"]) for group in groups)
 
 
 def clear_gradients(optimizer: Optimizer) -> None:

@@ -162,7 +162,11 @@ class Sparsifier:
         if chosen_execution(execution, learner.module, eligible, self.method, registry) == "sparse":
             from sparsity.execution.sparse import Sparse
 
-            return Sparse(learner, names, moments, target)
+            try:
+                return Sparse(learner, names, moments, target)
+            except ValueError:  # Not a learner that can be held so.
+                if execution == "sparse":
+                    raise
         targets = candidate_weights(learner.target.module) if learner.target is not None else {}
         for name in names:
             if targets and targets[name].shape != parameters[name].shape:
@@ -177,6 +181,10 @@ class Sparsifier:
             raise ValueError(
                 "a shrunk network is built narrow, not masked: build the agent with fewer units, or choose a method "
                 "with network = 'given'"
+            )
+        if hasattr(learner.module, "stack") and not hasattr(learner.module.stack, "layers"):
+            raise ValueError(
+                f"{learner.name} is kept sparse already, in sparse form: build it anew for another sparsifier"
             )
         shapes, parameters = member_shapes(learner.module), candidate_weights(learner.module)
         trained = {id(p) for group in learner.optimizer.param_groups for p in group["params"]}

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from registry import Part, PartError, Registry, nearest, part
 from registry.signature import fit
+from rl.agent import Agent
 from sparsity import Method
-from sparsity.execution.choice import NOMINAL_BATCH, needs_dense, planned_execution
+from sparsity.execution.choice import NOMINAL_BATCH, Resolved, can_be_held, needs_dense, planned_execution
 from studies.contents import Run, foreign_sources, part_from
 from studies.problems import BadInput
 from studies.spec import Choice, Density, choose, takes
@@ -106,7 +107,7 @@ class Study:
         problems = []
         for agent in self.agents:
             try:
-                learner_names(self._agent(agent, {}, registry), registry)
+                smallest(self._agent(agent, {}, registry), registry).learners()
             except ValueError as error:
                 problems.append(f"[settings.{agent}]: {error}")
         return problems
@@ -122,7 +123,9 @@ class Study:
         method_axes = {key: value for key, value in axes.items() if key in _METHOD_FIELDS}
         agent_axes = {k: v for k, v in axes.items() if k not in run_axes and k not in method_axes}
         chosen = self._agent(agent, agent_axes, registry)
-        learners = learner_names(chosen, registry)
+        built = smallest(chosen, registry)
+        learners = tuple(learner.name for learner in built.learners())
+        holdable = {learner.name for learner in built.learners() if can_be_held(learner)}
         for field_ in method_axes:
             if isinstance(words, Mapping) and field_ in words:
                 raise PartError(f"[axes] {field_} has no effect on this row: it sets {field_} itself")
@@ -137,8 +140,9 @@ class Study:
             methods = {learner: placed.of(learner).resolved(registry) for learner in learners}
             where = shown | ({"density": _shown(density)} if isinstance(density, Mapping) else {})
             number = density if isinstance(density, float) else _own_density(placed, learners, registry)
+            execution = self._execution(chosen, methods, holdable, registry)
             for seed in self.seeds:
-                run = self._run(env, chosen, methods, seed, run_axes, registry)
+                run = self._run(env, chosen, methods, execution, seed, run_axes, registry)
                 cells.append(Cell(label, number, where, run))
         return cells
 
@@ -171,6 +175,7 @@ class Study:
         env: str,
         agent: Part,
         methods: Mapping[str, Method],
+        execution: Resolved,
         seed: int,
         axes: Mapping[str, Any],
         registry: Registry,
@@ -185,11 +190,13 @@ class Study:
         wrappers = tuple(resolved("wrapper", words, registry) for words in self.wrappers)
         run = Run(
             env, agent, methods, seed, numbers["steps"], numbers["warmup"], eval_every, numbers["episodes"],
-            replay, wrappers, self._execution(agent, methods, registry), self.device,
+            replay, wrappers, execution, self.device,
         )  # fmt: skip
         return replace(run, foreign=foreign_sources(run, registry))
 
-    def _execution(self, agent: Part, methods: Mapping[str, Method], registry: Registry) -> Literal["masked", "sparse"]:
+    def _execution(
+        self, agent: Part, methods: Mapping[str, Method], holdable: Collection[str], registry: Registry
+    ) -> Resolved:
         """What a run's `execution` means: for all of its learners, as one that must be masked makes the others so."""
         sparse = {name: method for name, method in methods.items() if method.sparse}
         if self.execution == "masked" or not sparse:
@@ -199,6 +206,8 @@ class Study:
                 if reason := needs_dense(method.resolved(registry), registry):
                     raise PartError(f"execution = 'sparse' cannot serve {name}: {reason}. Choose 'auto' or 'masked'")
             return "sparse"
+        if not set(sparse) <= set(holdable):
+            return "masked"
         batch = agent.settings.get("batch_size", NOMINAL_BATCH)
         widths = {name: agent.settings.get(f"{name}_hidden", ()) for name in sparse}
         meant = {
@@ -234,17 +243,18 @@ _RUN_AXES = ("steps", "warmup", "episodes")
 _METHOD_FIELDS = tuple(Method.__dataclass_fields__)
 
 
-def learner_names(agent: Part, registry: Registry) -> tuple[str, ...]:
-    """The learners of an agent, found by building it once, as small as it gets. PartError if it cannot be built."""
+def smallest(agent: Part, registry: Registry) -> Agent:
+    """An agent built once, as small as it gets, for what it says of itself. PartError if it cannot be built."""
     import torch
 
     narrow = {name: tuple(min(1, width) for width in agent.settings[name]) for name in agent.settings if _widths(name)}
     entry = registry.entry("agent", agent.name)
     try:
-        built = registry.bind("agent", agent.with_settings(**narrow))(
+        built: Agent = registry.bind("agent", agent.with_settings(**narrow))(
             observation_size=1, action_size=1, seed=0, device=torch.device("cpu"), dtype=torch.float32
         )
-        return tuple(learner.name for learner in built.learners())
+        built.learners()
+        return built
     except ValueError:
         raise
     except Exception as error:

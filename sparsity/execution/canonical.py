@@ -29,11 +29,13 @@ def parts_of(tensor: Tensor) -> tuple[Places, Tensor]:
         flat = tensor.detach().reshape(-1)
         places = flat.nonzero().squeeze(1)
         return places.numpy(), flat[places]
-    tensor = tensor.coalesce()
-    indices = tensor.indices().numpy()
+    indices = tensor._indices().numpy()  # Those of tensors that say they are coalesced, whether or not they are.
     if (indices < 0).any() or any((row >= n).any() for row, n in zip(indices, tensor.shape, strict=True)):
         raise ValueError(f"a saved weight of shape {tuple(tensor.shape)} has connections outside it: it is damaged")
-    return np.ravel_multi_index(tuple(indices), tuple(tensor.shape)).astype(np.int64), tensor.values()
+    places = np.ravel_multi_index(tuple(indices), tuple(tensor.shape)).astype(np.int64)
+    if (np.diff(places) <= 0).any():
+        raise ValueError(f"a saved weight of shape {tuple(tensor.shape)} has connections out of order: it is damaged")
+    return places, tensor._values()
 
 
 def read_at(tensor: Tensor, places: Places | None) -> Tensor:

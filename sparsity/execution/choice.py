@@ -13,6 +13,7 @@ from registry import Registry
 from sparsity.execution.crossover import EXPAND_FROM, PAYS_BELOW
 from sparsity.execution.find import is_stack, layers_of
 from sparsity.method import Method
+from sparsity.trained import Trained
 
 Execution = Literal["auto", "masked", "sparse"]
 Resolved = Literal["masked", "sparse"]
@@ -34,7 +35,6 @@ def chosen_execution(
     if execution == "sparse":
         if reason:
             raise ValueError(f"sparse execution cannot serve this method: {reason}. Choose masked execution")
-        layers_of(module)
         return "sparse"
     on_cpu = all(parameter.device.type == "cpu" for parameter in module.parameters())
     if reason or not on_cpu or not is_stack(module):
@@ -77,6 +77,14 @@ def expands(out: int, fan_in: int, density: float) -> bool:
     """Whether a layer of that density is faster as a dense product."""
     width = math.sqrt(out * fan_in)
     return density >= EXPAND_FROM[min(EXPAND_FROM, key=lambda at: abs(math.log(at / width)))]
+
+
+def can_be_held(learner: Trained) -> bool:
+    """Whether a learner's network is a stack that says so itself, as those that `auto` makes sparse are."""
+    try:
+        return is_stack(learner.module) and bool(layers_of(learner.module))
+    except ValueError:
+        return False
 
 
 def needs_dense(method: Method, registry: Registry) -> str:

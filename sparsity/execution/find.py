@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 
@@ -16,11 +17,19 @@ class Layer(NamedTuple):
     weight: nn.Parameter
     bias: nn.Parameter
 
+    def emptied(self) -> Layer:
+        """The same without its memory."""
+        return self._replace(weight=_shape_of(self.weight), bias=_shape_of(self.bias))
+
     def initial_weight(self) -> Tensor:
         return initial(self.weight)
 
     def initial_bias(self) -> Tensor:
         return initial(self.bias)
+
+
+def _shape_of(parameter: nn.Parameter) -> nn.Parameter:
+    return nn.Parameter(torch.empty(parameter.shape, dtype=parameter.dtype, device="meta"), parameter.requires_grad)
 
 
 def initial(parameter: Tensor) -> Tensor:
@@ -37,12 +46,14 @@ def layers_of(module: nn.Module) -> list[Layer]:
     """
     found = _named_stack(module) if hasattr(module, "stack") else _sequential(module)
     names = {id(parameter): name for name, parameter in module.named_parameters()}
-    layers = []
+    layers: list[Layer] = []
     for layer in found:
         weight, bias = getattr(layer, "weight", None), getattr(layer, "bias", None)
         if not isinstance(weight, nn.Parameter) or not isinstance(bias, nn.Parameter):
             raise ValueError(f"sparse execution needs a weight and a bias in every layer; {layer} lacks one")
         layers.append(Layer(layer, names[id(weight)], names[id(bias)], weight, bias))
+    if len({p.requires_grad for layer in layers for p in layer[3:]}) > 1:
+        raise ValueError("sparse execution trains all parameters of a stack or none: some are frozen here")
     if len({id(p) for layer in layers for p in layer[3:]}) < 2 * len(layers):
         raise ValueError("sparse execution cannot hold layers that share parameters: choose masked execution")
     return layers
@@ -61,7 +72,7 @@ def _named_stack(module: nn.Module) -> list[Any]:
 
 
 def _sequential(module: nn.Module) -> list[Any]:
-    if not isinstance(module, nn.Sequential):
+    if type(module) is not nn.Sequential:
         raise ValueError(
             f"sparse execution takes an nn.Sequential of Linear and ReLU, or a module with a `stack`, not "
             f"{type(module).__name__}: choose masked execution"

@@ -32,6 +32,8 @@ GROUP = 4
 _WIDE = bool(llvmlite.binding.get_host_cpu_features().get("avx512f", False))
 _HEIGHT = 4 if _WIDE else 1
 """Rows of a matrix without gaps that are computed at a time. Four fill the registers of AVX-512."""
+_PAIR = 2 if _WIDE else 1
+"""The same for gradients of weights, which hold a sum for each of four features too."""
 
 
 def compiled(function: Callable[..., Any]) -> Any:
@@ -139,9 +141,9 @@ def _passes(tiles: int) -> tuple[Any, Any, Any]:
             return
         into = grad if plan[layer, KIND] == FULL else scratch
         first = (plan[layer, VALUES] if plan[layer, KIND] == FULL else plan[layer, SCRATCH]) + member * n_in * n_out
-        whole = n_out - n_out % _HEIGHT
-        for i in range(0, whole, _HEIGHT):
-            outer_block(_HEIGHT, tiles, grad, bias + i, into, first + i * n_in, n_in, n_in, x, x_from, x_stride,
+        whole = n_out - n_out % _PAIR
+        for i in range(0, whole, _PAIR):
+            outer_block(_PAIR, tiles, grad, bias + i, into, first + i * n_in, n_in, n_in, x, x_from, x_stride,
                         d, d_from + i * LANES, d_stride)  # fmt: skip
         for i in range(whole, n_out):
             outer_block(1, tiles, grad, bias + i, into, first + i * n_in, n_in, n_in, x, x_from, x_stride,

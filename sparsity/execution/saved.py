@@ -6,14 +6,15 @@ one it is. Absent connections are left out (`canonical`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sparsity.execution.canonical import Places, densified, parts_of, read_at, sparse_tensor
+from sparsity.execution.canonical import Places, carried, parts_of, read_at, sparse_tensor
 
 if TYPE_CHECKING:
     from sparsity.execution.sparse import Sparse
@@ -24,40 +25,41 @@ class SavedStates:
 
     def __init__(self, owner: Sparse) -> None:
         self._owner = owner
+        self._names = [name for layer in owner.layers for name in (layer.weight_name, layer.bias_name)]
         named = {id(p): (number, kind) for number, layer in enumerate(owner.layers)
                  for kind, p in (("weight", layer.weight), ("bias", layer.bias))}  # fmt: skip
         groups = owner.optimizer.param_groups
-        self._order: list[list[tuple[int, str] | Tensor]] = [
-            [named.get(id(p), p) for p in group["params"]] for group in groups
-        ]
-        """What each group held: parameters of others, or (layer, kind) of ours."""
-        self._names = [group.get("param_names") for group in groups]
+        self._group = next(n for n, group in enumerate(groups) if any(id(p) in named for p in group["params"]))
+        mine = groups[self._group]
+        self._order: list[tuple[int, str] | None] = [named.get(id(p)) for p in mine["params"]]
+        """What the group held: None for a parameter of others, else which of ours."""
+        self._first = next(place for place, held in enumerate(self._order) if held is not None)
+        self._labels = mine.get("param_names")
 
     def take_over(self, parameter: nn.Parameter, moments: dict[str, Tensor]) -> None:
         """Put the flat parameter where its layers' own were in the optimiser, with their state."""
         optimizer, layers = self._owner.optimizer, self._owner.layers
-        old = [p for layer in layers for p in (layer.weight, layer.bias)]
-        states = [optimizer.state.pop(p, {}) for p in old]
+        states = [optimizer.state.pop(p, {}) for layer in layers for p in (layer.weight, layer.bias)]
         plain = {key: value for key, value in states[0].items() if key not in moments}
         if plain or moments:
             optimizer.state[parameter] = plain | moments
-        for group, order, names in zip(optimizer.param_groups, self._order, self._names, strict=True):
-            ours = [place for place, held in enumerate(order) if isinstance(held, tuple)]
-            if not ours:
-                continue
-            others = [held for held in order[ours[0] :] if isinstance(held, Tensor)]
-            group["params"][:] = [*order[: ours[0]], parameter, *others]
-            if names is not None:
-                kept = [name for held, name in zip(order[ours[0] :], names[ours[0] :], strict=True)
-                        if isinstance(held, Tensor)]  # fmt: skip
-                group["param_names"] = [*names[: ours[0]], "values", *kept]
+        group = optimizer.param_groups[self._group]
+        group["params"][:] = self._shortened(group["params"], parameter)
+        if self._labels is not None:
+            group["param_names"] = self._shortened(self._labels, "values")
+
+    def _shortened(self, whole: list[Any], flat: Any) -> list[Any]:
+        """A list that goes with what the group held, with one entry for all of ours."""
+        others = [item for item, held in zip(whole, self._order, strict=True) if held is None]
+        return [*others[: self._first], flat, *others[self._first :]]
 
     def hook(self) -> None:
         """From now on states are saved and loaded in the form that both executions read."""
         owner = self._owner  # Torch marks the hooks that it is given, which a bound method does not take.
         owner.learner.module.register_state_dict_post_hook(partial(self._save_online))
         owner.learner.module.register_load_state_dict_pre_hook(partial(self._load_online))
-        owner.optimizer.register_state_dict_post_hook(partial(self._save_optimizer))
+        # Whoever took a place in the optimiser last sees its state first: it knows the others as they are now.
+        owner.optimizer.register_state_dict_post_hook(partial(self._save_optimizer), prepend=True)
         owner.optimizer.register_load_state_dict_pre_hook(partial(self._load_optimizer))
         if owner.learner.target is not None:
             owner.learner.target.module.register_state_dict_post_hook(partial(self._save_slow))
@@ -88,68 +90,95 @@ class SavedStates:
             bias = values[pattern.biases[number] : pattern.biases[number + 1]]
             state[prefix + layer.bias_name] = bias.detach().clone().view(layer.bias.shape)
 
-    def _load_online(self, module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-        read = self._read(state, prefix)
+    def _load_online(self, module: nn.Module, state: dict[str, Any], prefix: str, *more: Any) -> None:
+        owner, eligible = self._owner, {weight.number for weight in self._owner.weights}
+        read = self._read(state, prefix, owner.layer, owner.stack.values.detach(), more[2])
         if read is None:
             return
-        owner, eligible = self._owner, {weight.number for weight in self._owner.weights}
         layers, biases = read
         for number, shape in enumerate(owner.shapes):
-            if number not in eligible and len(layers[number][0]) < shape.size:
-                layers[number] = (owner.all_places(number), owner.dense(number, *layers[number]).reshape(-1))
+            places, numbers = layers[number]
+            if number not in eligible and len(places) < shape.size:
+                layers[number] = (owner.all_places(number), owner.dense(number, places, numbers).reshape(-1))
+            elif number in eligible and bool(np.isin(places, owner.all_places(number), assume_unique=True).all()):
+                # Of a dense tensor: zeros are connections too where they are some already.
+                mine = owner.all_places(number)
+                layers[number] = (mine, carried(places, numbers, mine)) if self._was_dense[number] else layers[number]
         values = torch.cat([*(numbers for _, numbers in layers), biases])
         owner.load_values([places for places, _ in layers], values)
         state[f"{prefix}values"] = values
 
-    def _load_slow(self, module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-        read, slow = self._read(state, prefix), self._owner.slow
-        if read is None or slow is None:
+    def _load_slow(self, module: nn.Module, state: dict[str, Any], prefix: str, *more: Any) -> None:
+        slow = self._owner.slow
+        assert slow is not None
+        read = self._read(state, prefix, slow.layer, slow.stack.values.detach(), more[2])
+        if read is None:
             return
         slow.load(*read)
         state[f"{prefix}values"] = slow.stack.values.detach().clone()
 
-    def _read(self, state: dict[str, Any], prefix: str) -> tuple[list[tuple[Places, Tensor]], Tensor] | None:
-        """Weights and biases by layer, and their entries gone from the state; None if it lacks some."""
-        layers = self._owner.layers
-        names = [prefix + name for layer in layers for name in (layer.weight_name, layer.bias_name)]
-        if any(name not in state for name in names):
+    def _read(
+        self,
+        state: dict[str, Any],
+        prefix: str,
+        of: Callable[[int], tuple[Places, Tensor]],
+        values: Tensor,
+        missing: list[str],
+    ) -> tuple[list[tuple[Places, Tensor]], Tensor] | None:
+        """Weights and biases by layer, and their entries gone from the state; what it lacks stays, and is told.
+
+        None if it has nothing of ours.
+        """
+        owner = self._owner
+        pattern, here = owner.stack.pattern, [name for name in self._names if prefix + name in state]
+        if not here:
             return None
-        dtype = self._owner.stack.values.dtype
-        weights, biases = [], []
-        for layer in layers:
-            for name, parameter in ((layer.weight_name, layer.weight), (layer.bias_name, layer.bias)):
-                if tuple(state[prefix + name].shape) != tuple(parameter.shape):
-                    raise RuntimeError(
-                        f"size mismatch for {name}: it is {tuple(state[prefix + name].shape)} in the state, "
-                        f"{tuple(parameter.shape)} in the network"
-                    )
-            places, numbers = parts_of(state.pop(prefix + layer.weight_name))
-            weights.append((places, numbers.to(dtype)))
-            biases.append(state.pop(prefix + layer.bias_name).reshape(-1).to(dtype))
+        missing += [prefix + name for name in self._names if name not in here]
+        weights, biases, self._was_dense = [], [], []
+        for number, layer in enumerate(owner.layers):
+            weight, bias = (self._taken(state, prefix, *named) for named in (
+                (layer.weight_name, layer.weight), (layer.bias_name, layer.bias)))  # fmt: skip
+            self._was_dense.append(weight is not None and weight.layout == torch.strided)
+            places, numbers = of(number) if weight is None else parts_of(weight)
+            weights.append((places, numbers.to(values.dtype)))
+            own = values[pattern.biases[number] : pattern.biases[number + 1]]
+            biases.append(own if bias is None else bias.reshape(-1).to(values.dtype))
         return weights, torch.cat(biases)
+
+    @staticmethod
+    def _taken(state: dict[str, Any], prefix: str, name: str, parameter: Tensor) -> Tensor | None:
+        if prefix + name not in state:
+            return None
+        saved: Tensor = state.pop(prefix + name)
+        if saved.shape != parameter.shape:
+            raise RuntimeError(
+                f"size mismatch for {name}: it is {tuple(saved.shape)} in the state, {tuple(parameter.shape)} in the "
+                "network"
+            )
+        return saved
 
     # The optimiser.
 
-    def _numbered(self) -> Iterator[list[tuple[int, tuple[int, str] | Tensor]]]:
-        """What each group held, with the numbers that a state dict gives it."""
-        number = 0
-        for order in self._order:
-            yield list(enumerate(order, number))
-            number += len(order)
-
     def _save_optimizer(self, optimizer: Any, state: dict[str, Any]) -> dict[str, Any]:
-        live = [p for group in optimizer.param_groups for p in group["params"]]
-        by_id = {id(p): state["state"].get(number) for number, p in enumerate(live)}
         saved: dict[int, Any] = {}
-        groups = []
-        for group, names, numbered in zip(state["param_groups"], self._names, self._numbered(), strict=True):
-            more = {"param_names": names} if names is not None else {}
-            groups.append({**group, "params": [number for number, _ in numbered], **more})
-            for number, held in numbered:
-                of = by_id.get(id(held if isinstance(held, Tensor) else self._owner.stack.values))
+        groups, count = [], 0
+        for place, group in enumerate(state["param_groups"]):
+            numbers = group["params"]
+            held: list[Any] = self._lengthened(numbers) if place == self._group else numbers
+            groups.append({**group, "params": list(range(count, count + len(held)))})
+            if place == self._group and self._labels is not None:
+                groups[-1]["param_names"] = self._labels
+            for new, old in enumerate(held, count):
+                of = state["state"].get(numbers[self._first] if isinstance(old, tuple) else old)
                 if of is not None:
-                    saved[number] = of if isinstance(held, Tensor) else self._piece(of, *held)
+                    saved[new] = self._piece(of, *old) if isinstance(old, tuple) else of
+            count += len(held)
         return {**state, "state": saved, "param_groups": groups}
+
+    def _lengthened(self, short: list[Any]) -> list[Any]:
+        """A list that goes with what the group holds, with ours again in the places that they had."""
+        others = iter([*short[: self._first], *short[self._first + 1 :]])
+        return [next(others) if held is None else held for held in self._order] + list(others)
 
     def _piece(self, state: dict[str, Any], number: int, kind: str) -> dict[str, Any]:
         """Of the flat parameter's state, what belongs to one layer's weight or bias."""
@@ -168,26 +197,36 @@ class SavedStates:
         return piece
 
     def _load_optimizer(self, optimizer: Any, state: dict[str, Any]) -> dict[str, Any] | None:
-        saved = state["state"]
-        if [len(group["params"]) for group in state["param_groups"]] != [len(order) for order in self._order]:
-            return None  # Not ours: torch says what does not fit.
+        group = state["param_groups"][self._group] if self._group < len(state["param_groups"]) else {"params": []}
+        if len(group["params"]) < len(self._order):
+            return None  # Not of this network: torch says what does not fit.
         loaded: dict[int, Any] = {}
-        groups, next_number = [], 0
-        for group, live, numbered in zip(state["param_groups"], optimizer.param_groups, self._numbered(), strict=True):
-            numbers = {id(p): next_number + i for i, p in enumerate(live["params"])}
-            groups.append({**group, "params": list(numbers.values())})
-            if "param_names" in live:
-                groups[-1]["param_names"] = live["param_names"]
-            next_number += len(numbers)
-            ours = {held: saved[number] for number, held in numbered if isinstance(held, tuple) and number in saved}
-            if ours:
-                loaded[numbers[id(self._owner.stack.values)]] = self._joined(ours)
-            loaded |= {numbers[id(held)]: densified(saved[number]) for number, held in numbered
-                       if isinstance(held, Tensor) and number in saved}  # fmt: skip
+        groups, count = [], 0
+        for place, group in enumerate(state["param_groups"]):
+            numbers = group["params"]
+            if place == self._group:
+                size = len(self._order)
+                ours = {held: state["state"].get(number) for held, number in zip(self._order, numbers, strict=False)
+                        if held is not None}  # fmt: skip
+                held_: list[Any] = self._shortened(numbers[:size], None) + numbers[size:]
+            else:
+                ours, held_ = {}, numbers
+            groups.append({**group, "params": list(range(count, count + len(held_)))})
+            if place == self._group and self._labels is not None:
+                groups[-1]["param_names"] = self._shortened(self._labels, "values")
+            for new, old in enumerate(held_, count):
+                of = self._joined(ours) if old is None else state["state"].get(old)
+                if of:
+                    loaded[new] = of
+            count += len(held_)
         return {**state, "state": loaded, "param_groups": groups}
 
-    def _joined(self, pieces: dict[Any, dict[str, Any]]) -> dict[str, Any]:
+    def _joined(self, pieces: dict[Any, Any]) -> dict[str, Any]:
+        """The flat parameter's state, of those of its layers' weights and biases."""
         owner = self._owner
+        owner.loaded = {}
+        if not all(pieces.values()):
+            return {}
         joined: dict[str, Any] = {}
         for key, value in pieces[(0, "weight")].items():
             if not isinstance(value, Tensor) or not value.dim():
@@ -199,7 +238,8 @@ class SavedStates:
                     saved, shape = pieces[(number, kind)][key], tuple(getattr(layer, kind).shape)
                     if tuple(saved.shape) != shape:
                         raise ValueError(f"{key!r} of {layer.weight_name} has shape {tuple(saved.shape)}, not {shape}")
-                    places = owner.all_places(number) if kind == "weight" else None
-                    flat.append(read_at(saved, places))
+                    if kind == "weight" and saved.layout == torch.strided:
+                        owner.loaded[(number, key)] = saved
+                    flat.append(read_at(saved, owner.all_places(number) if kind == "weight" else None))
             joined[key] = torch.cat(flat)
         return joined

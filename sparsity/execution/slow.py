@@ -36,6 +36,7 @@ class SlowStack:
 
     def topology_changed(self, old: Sequence[Places | None], new: Sequence[Places | None]) -> None:
         """The online network has other connections now: what it dropped goes to the tail, what it regrew comes back."""
+        self.stack.current()
         values, before = self.stack.values.detach(), self.stack.pattern
         kept = [self._whole(number, values, before, self._places(number, old)) for number in range(len(new))]
         self._main = list(new)
@@ -49,18 +50,20 @@ class SlowStack:
         self._lay([*main, values[before.biases[0] :]], tails)
 
     def updated(self, rule: Bound, eligible: Sequence[int], tau: float) -> None:
-        """After a move towards the online network: the tail has nothing to move to, and the rule says what stays.
-
-        The online values of a tail are zeros, so that it fades as target - tau target.
-        """
-        tail = self.stack.tail
-        if len(tail):
-            tail.zero_() if tau == 1 else tail.add_(tail, alpha=-tau)
-        if rule.entry.name == "follow" and len(tail):
+        """After a move towards the online network by `tau`: the tail fades, and the rule says what stays."""
+        self.fade(tau)
+        if rule.entry.name == "follow" and len(self.stack.tail):
             self._tail = [places[:0] for places in self._tail]
             self._lay([self.stack.values.detach()], [])
         elif rule.entry.name == "keep_largest":
             self._cut(eligible, nonzero=rule.settings["count"] == "nonzero")
+
+    def fade(self, tau: float) -> None:
+        """Move the tail towards the zeros that it has online."""
+        self.stack.current()  # The values may have been given other memory, and the tail goes with them.
+        tail = self.stack.tail
+        if len(tail):
+            tail.zero_() if tau == 1 else tail.add_(tail, alpha=-tau)
 
     def nonzero(self, number: int) -> int:
         """Weights of a layer that are not zero."""
@@ -71,6 +74,7 @@ class SlowStack:
 
     def layer(self, number: int) -> tuple[Places, Tensor]:
         """Places and weights of a layer, the tail's among them, sorted."""
+        self.stack.current()
         return self._whole(number, self.stack.values.detach(), self.stack.pattern, self._places(number, self._main))
 
     def load(self, layers: Sequence[tuple[Places, Tensor]], biases: Tensor) -> None:
@@ -88,8 +92,8 @@ class SlowStack:
         """New memory, values first and the tail behind them, with an index for both."""
         memory = torch.cat([*main, *tails]).contiguous()
         online = self._online.pattern
-        self.stack.values.data = memory[: online.size]
         if len(memory) == online.size:
+            self.stack.values.data = memory
             self.stack.adopt(online)
             return
         places: list[Places | None] = []
@@ -107,7 +111,9 @@ class SlowStack:
             places.append(joined[sorting])
             order.append(at[sorting])
             start += len(tail)
-        self.stack.adopt(Pattern(online.shapes, places, like=online, at=order), memory)
+        pattern = Pattern(online.shapes, places, like=online, at=order)
+        self.stack.values.data = memory[: online.size]
+        self.stack.adopt(pattern, memory)
 
     def _whole(self, number: int, values: Tensor, pattern: Pattern, main: Places) -> tuple[Places, Tensor]:
         begin, end = self._tail_bounds(number)

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, nn, optim
 from torch.optim import Optimizer
 
 from registry import Bound
 from sparsity.ask import ask
-from sparsity.execution.canonical import Places, carried
+from sparsity.execution.canonical import Places, carried, read_at
 from sparsity.execution.find import Layer, SparseSequential, layers_of
 from sparsity.execution.masked import SECOND_MOMENTS
 from sparsity.execution.pattern import Pattern, Shape
@@ -24,7 +24,11 @@ from sparsity.execution.saved import SavedStates
 from sparsity.execution.slow import SlowStack
 from sparsity.execution.stack import SparseStack
 from sparsity.rewire import Rewired
-from sparsity.trained import Handle, Trained
+from sparsity.trained import Trained
+
+ELEMENTWISE = (optim.Adam, optim.Adamax, optim.NAdam, optim.RAdam, optim.SGD, optim.RMSprop, optim.Adagrad,
+               optim.Adadelta, optim.ASGD, optim.Rprop)  # fmt: skip
+"""Optimisers, and what is made from them (AdamW), that treat every number of a parameter by itself."""
 
 
 class Held(NamedTuple):
@@ -83,6 +87,10 @@ class SparseWeight:
         slow = self._owner.slow
         return None if slow is None else slow.nonzero(self.number)
 
+    def start(self) -> None:
+        """Let go of the dense weight: from now on there are the connections' alone."""
+        self._layer = self._layer.emptied()
+
     def finite(self) -> bool:
         return bool(torch.isfinite(self._owner.layer(self.number)[1]).all())
 
@@ -103,7 +111,8 @@ class Sparse:
         self._check(names)
         numbers = {layer.weight_name: number for number, layer in enumerate(self.layers)}
         self.weights = [SparseWeight(self, numbers[name], self.layers[numbers[name]]) for name in names]
-        self._handles: list[Handle] = []
+        self.loaded: dict[tuple[int, str], Tensor] = {}
+        """Dense moments by layer and key that were loaded since the last step: the masks to read them by may follow."""
         self._planned: dict[int, Held] = {}
 
     # The start.
@@ -141,6 +150,9 @@ class Sparse:
             self.slow = SlowStack(self.stack, slow_layers, places)
             _install(target.module, slow_layers, self.slow.stack)
         self.started = True
+        self.layers = [layer.emptied() for layer in self.layers]
+        for weight in self.weights:
+            weight.start()
         self.saved.hook()
 
     def _gathered(self, chosen: dict[int, Held]) -> dict[str, Tensor]:
@@ -191,10 +203,12 @@ class Sparse:
 
     def anticipate(self, event: bool, dense: bool) -> None:
         """Before gradients form: whether the next step's event asks for those of absent connections."""
+        self.loaded = {}
         self.stack.keeps = event and dense
 
     def hold_gradients(self) -> None:
-        """Nothing to hold: passes back have kept what they are made of."""
+        """Passes back have kept what they are made of; if they were cleared since, it goes."""
+        self.stack.confirm()
 
     def gradient(self, weight: SparseWeight) -> Tensor | None:
         return self.stack.dense_gradient(weight.number)
@@ -314,7 +328,9 @@ class Sparse:
             begin, end = pattern.weights[weight.number], pattern.weights[weight.number + 1]
             state = self.optimizer.state.get(self._parameter, {})
             moments = {
-                key: carried(old, moment[begin:end], places)
+                key: read_at(loaded, places)
+                if (loaded := self.loaded.get((weight.number, key))) is not None
+                else carried(old, moment[begin:end], places)
                 for key, moment in _moments(state, self._parameter, weight.name)
             }
             changed[weight.number] = Held(places, carried(old, values, places), moments)
@@ -329,7 +345,13 @@ class Sparse:
             self.slow.updated(self._rule, [weight.number for weight in self.weights], tau)
 
     def detach(self) -> None:
-        """The network stays in sparse form, and goes on being saved in the form that both executions read."""
+        """The network stays in sparse form, is saved as before, and its slow copy goes on following it."""
+        if self.slow is not None and self.learner.target is not None:
+            self.learner.target.after_update(self._fade)
+
+    def _fade(self) -> None:
+        assert self.slow is not None
+        self.slow.fade(self.learner.target.tau)  # type: ignore[union-attr]
 
     # What cannot be.
 
@@ -343,6 +365,13 @@ class Sparse:
         kinds = {(p.dtype, p.device.type) for p in parameters}
         if len(kinds) > 1 or kinds.pop() not in ((torch.float32, "cpu"), (torch.float64, "cpu")):
             raise ValueError(f"sparse execution computes in float32 or float64 on the CPU; {learner.name} is elsewhere")
+        if not all(parameter.requires_grad for parameter in parameters):
+            raise ValueError(f"sparse execution trains all layers; some of {learner.name} are frozen")
+        if not isinstance(learner.optimizer, ELEMENTWISE):
+            raise ValueError(
+                f"{type(learner.optimizer).__name__} looks at whole parameters, or may, and sparse execution makes one "
+                f"vector of them. Use one of {', '.join(kind.__name__ for kind in ELEMENTWISE)}, or masked execution"
+            )
         _group_of(learner.optimizer, parameters, learner.name)
         if learner.target is None:
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,6 +45,9 @@ class Tape(NamedTuple):
     sizes: tuple[int, ...]
     copies: int
     samples: int
+    pattern: Pattern
+    version: int
+    """Of the values that it was made with."""
     used: list[bool]
 
 
@@ -71,11 +75,18 @@ class SparseStack:
         self._pending: list[tuple[int, Kept]]
         self.adopt(pattern)
         if values.requires_grad:
-            values.register_post_accumulate_grad_hook(self._accumulated)
+            me = weakref.ref(self)  # The hook lives as long as the parameter, which is ours.
+
+            def accumulated(_: Tensor) -> None:
+                stack = me()
+                if stack is not None:
+                    stack._accumulated()
+
+            values.register_post_accumulate_grad_hook(accumulated)
 
     def adopt(self, pattern: Pattern, memory: Tensor | None = None) -> None:
         """Take a new index, and the memory that it speaks of: the values, and behind them a tail if there is one."""
-        self.pattern, self._kept, self._pending, self._fresh = pattern, [], [], True
+        self.pattern, self._kept, self._pending, self._fresh, self._seen = pattern, [], [], True, (0, 0)
         self.memory = self.values.detach() if memory is None else memory
         self._numbers = self.memory.numpy()
         self._pointer = self.values.data_ptr()
@@ -102,13 +113,18 @@ class SparseStack:
         if torch.is_grad_enabled() and (self.values.requires_grad or any(x.requires_grad for x in inputs)):
             out: Tensor = _Pass.apply(self, copies, self.values, *inputs)  # type: ignore[no-untyped-call]
             return out
-        return torch.from_numpy(self._straight(inputs, copies or self.pattern.members, None, 0.0, False)[0])
+        return torch.from_numpy(self._straight(inputs, self._members(copies), None, 0.0, False)[0])
 
     def regress(self, inputs: tuple[Tensor, ...], aim: Tensor) -> Tensor:
         """The outputs (copies, batch), and the gradient of the sum over copies of mean (output - aim)^2 added.
 
         Both passes in one, a part of the batch at a time, so that activations stay in the cache.
         """
+        if aim.shape != (len(inputs[0]),) or aim.dtype != self.memory.dtype or self.pattern.widths[-1] != 1:
+            raise ValueError(
+                f"an aim is ({len(inputs[0])},) of {self.memory.dtype} for networks with one output, not "
+                f"{tuple(aim.shape)} of {aim.dtype}"
+            )
         if self.keeps:  # Dense gradients are made of the whole batch's activations.
             out, tape = self.record(inputs)
             self.pull(tape, (out - aim.unsqueeze(-1)) * (2 / len(aim)))
@@ -132,7 +148,7 @@ class SparseStack:
         learns: bool,
         wanted: int | None = None,
     ) -> tuple[NDArray[Any], Tensor | None, NDArray[Any]]:
-        numbers, x = self._current(), self._read(inputs)
+        numbers, x = self.current(), self._read(inputs)
         first = sum(i.shape[1] for i in inputs[:wanted]) if wanted is not None else 0
         width = inputs[wanted].shape[1] if wanted is not None else 0
         tape = _borrow(kernels.group_size(self.pattern.widths), numbers.dtype)
@@ -147,6 +163,15 @@ class SparseStack:
         _give_back(tape)
         return y, grad, dx
 
+    def _members(self, copies: int | None) -> int:
+        if copies is None:
+            return self.pattern.members
+        if not 1 <= copies <= self.pattern.members:
+            raise ValueError(
+                f"copies must lie in 1 ... {self.pattern.members}, the members of this network, not {copies}"
+            )
+        return copies
+
     def _read(self, inputs: tuple[Tensor, ...]) -> NDArray[Any]:
         x = (inputs[0] if len(inputs) == 1 else torch.cat(inputs, dim=-1)).detach().contiguous()
         if x.dtype != self.memory.dtype or x.dim() != 2 or x.shape[1] != self.pattern.widths[0]:
@@ -158,12 +183,13 @@ class SparseStack:
 
     def record(self, inputs: tuple[Tensor, ...], copies: int | None = None) -> tuple[Tensor, Tape]:
         """The output without autograd, and a tape to pull gradients through, once."""
-        numbers, copies, x = self._current(), copies or self.pattern.members, self._read(inputs)
+        numbers, copies, x = self.current(), self._members(copies), self._read(inputs)
         widths, samples = self.pattern.widths, len(x)
         tiles = _borrow(kernels.tape_size(widths, copies, samples), numbers.dtype)
         y = np.empty((copies, samples, widths[-1]), numbers.dtype)
         kernels.forward(numbers, self._scratch, *self._index, self.pattern.plan, copies, x, tiles, y)
-        return torch.from_numpy(y), Tape(tiles, tuple([i.shape[1] for i in inputs]), copies, samples, [False])
+        sizes = tuple([i.shape[1] for i in inputs])
+        return torch.from_numpy(y), Tape(tiles, sizes, copies, samples, self.pattern, self.values._version, [False])
 
     def pull(self, tape: Tape, gradient: Tensor, *, learns: bool = True, wanted: int | None = None) -> Tensor | None:
         """Add to the values' `grad` if `learns`; the gradient of input number `wanted`, summed over members."""
@@ -171,8 +197,10 @@ class SparseStack:
         width = tape.sizes[wanted] if wanted is not None else 0
         grad, dx, kept = self.back(tape, gradient, learns, first, width)
         if grad is not None:
-            self._keep([kept] if kept else [], fresh=self.values.grad is None)
+            if kept is not None:
+                self._keep([kept], fresh=self._cleared())
             self.values.grad = grad if self.values.grad is None else self.values.grad.add_(grad)
+            self._saw_gradient()
         return dx if wanted is not None else None
 
     def back(
@@ -184,6 +212,16 @@ class SparseStack:
                 "a second backward pass through the same forward pass: sparse execution uses its activations up. "
                 "Run the forward pass again, or sum the losses and go back once"
             )
+        if tape.pattern is not self.pattern or tape.version != self.values._version:
+            raise RuntimeError(
+                "the weights have changed since the forward pass whose gradient is asked for: go back before the step"
+            )
+        expected = (tape.copies, tape.samples, self.pattern.widths[-1])
+        if gradient.shape != expected or gradient.dtype != self.memory.dtype:
+            raise ValueError(
+                f"a gradient of the outputs is {expected} of {self.memory.dtype}, not {tuple(gradient.shape)} of "
+                f"{gradient.dtype}"
+            )
         tape.used[0] = True
         keeps = self.keeps and learns
         read = tape.tiles.copy() if keeps else tape.tiles
@@ -191,7 +229,7 @@ class SparseStack:
         grad = torch.zeros(self.pattern.size if learns else 0, dtype=dtype)
         dx = torch.zeros((tape.samples, width), dtype=dtype)
         kernels.backward(
-            self._current(), self._scratch, *self._index, *self._turned, self.pattern.plan, tape.copies,
+            self.current(), self._scratch, *self._index, *self._turned, self.pattern.plan, tape.copies,
             tape.tiles, gradient.detach().contiguous().numpy(), grad.numpy(), learns, dx.numpy(), first,
         )  # fmt: skip
         kept = Kept(read, tape.tiles, tape.copies, tape.samples) if keeps else None
@@ -200,26 +238,41 @@ class SparseStack:
         return (grad if learns else None), dx, kept
 
     def _keep(self, kept: list[Kept], fresh: bool) -> None:
-        # What was kept before belongs, if there is no gradient, to gradients that have been cleared.
         self._kept = kept if fresh else [*self._kept, *kept]
+
+    def _cleared(self) -> bool:
+        """Whether what was kept belongs to gradients that have been cleared, by `None` or by zeros."""
+        grad = self.values.grad
+        return grad is None or ((id(grad), grad._version) != self._seen and not bool(grad.any()))
+
+    def _saw_gradient(self) -> None:
+        grad = self.values.grad
+        self._seen = (0, 0) if grad is None else (id(grad), grad._version)
+
+    def confirm(self) -> None:
+        """Before a step: let go of what was kept if its gradient has been cleared since."""
+        if self._cleared():
+            self._kept = []
 
     def wait(self, kept: Kept) -> None:
         """Keep this if the gradient that it belongs to reaches the values: `backward(inputs=...)` may leave it out."""
         task = torch._C._current_graph_task_id()
         self._pending = [(number, one) for number, one in self._pending if number == task]
+        if not self._pending:
+            self._fresh = self._cleared()
         self._pending.append((task, kept))
-        self._fresh = self.values.grad is None
 
-    def _accumulated(self, values: Tensor) -> None:
+    def _accumulated(self) -> None:
         task = torch._C._current_graph_task_id()
         mine = [kept for number, kept in self._pending if number == task]
         self._pending = []
         if mine:
             self._keep(mine, self._fresh)
+            self._saw_gradient()
 
     def single(self, observation: NDArray[Any]) -> NDArray[Any]:
         """The first member's output (out,) for one sample (in,)."""
-        numbers = self._current()
+        numbers = self.current()
         x = np.ascontiguousarray(observation, dtype=numbers.dtype)
         if x.shape != (self.pattern.shapes[0].fan_in,):
             raise ValueError(f"this network reads {self.pattern.shapes[0].fan_in} numbers, not {x.shape}")
@@ -257,14 +310,16 @@ class SparseStack:
         rows = torch.from_numpy(tape[start : start + lengths[layer + 1]]).view(tiles, -1, LANES)
         return rows[:, : sizes[layer + 1]].transpose(0, 1).reshape(sizes[layer + 1], -1)
 
-    def _current(self) -> NDArray[Any]:
+    def current(self) -> NDArray[Any]:
         """The numbers as the kernels read them; the parameter may have been given other memory (`.data`, `.to`)."""
         if self.values.data_ptr() != self._pointer:
-            if self.values.numel() != self.pattern.size or len(self.memory) != self.pattern.size:
+            if self.values.numel() != self.pattern.size:
                 raise ValueError("the values of a sparse network were exchanged: load a state into it instead")
             if self.values.device.type != "cpu":
                 raise ValueError(f"sparse execution runs on the CPU; the values are on {self.values.device}")
-            self.adopt(self.pattern)
+            memory = torch.cat([self.values.detach(), self.tail.to(self.values.dtype)])
+            self.values.data = memory[: self.pattern.size]
+            self.adopt(self.pattern, memory)
         return self._numbers
 
 
