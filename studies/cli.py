@@ -176,11 +176,42 @@ class Check(Common):
     target: Positional[str] = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Speed on this machine: ours, dense, masked and sparse, beside Stable-Baselines3 and SBX where installed."""
+
+    quick: bool = False
+    """Width 256, batch 256, one thread, few repeats: about two minutes."""
+    repeats: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None
+    """Blocks of each contestant; default 7, with --quick 3."""
+    widths: Text = None
+    """Units of both hidden layers: 256,1024"""
+    batches: Text = None
+    """Batch sizes: 100,256"""
+    densities: Text = None
+    """0.5,0.2,0.1,0.05,0.02"""
+    threads: Text = None
+    """Threads, and cores, of a contestant: 1,2"""
+    method: Literal["static", "set", "ds", "rigl"] = "static"
+    """What the sparse agents do; ERK over the hidden layers, events every 1,000 updates."""
+    core: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None
+    """The core to run on; default the last that this process may use."""
+    contestants: Text = None
+    """dense,masked,sparse,autograd,sbx,sb3; autograd is sparse with the losses in plain torch"""
+    out: Path = Path("bench")
+    """Folder of the raw times, the tables and the figure."""
+    calibrate: bool = False
+    """Instead: measure from which density on dense arithmetic is faster, and write that into the installed package."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
 Command = (
     Annotated[Train, subcommand("train")]
     | Annotated[StudyGroup, subcommand("study")]
     | Annotated[Parts, subcommand("parts")]
     | Annotated[Check, subcommand("check")]
+    | Annotated[Bench, subcommand("bench")]
 )
 
 

@@ -261,6 +261,20 @@ def _check(command: cli.Check) -> int:
     return 2 if problems else 0
 
 
+def _bench(command: cli.Bench) -> int:
+    from studies.bench import words
+
+    if command.calibrate:
+        from studies.bench.calibrate import calibrate
+
+        calibrate(words.calibration(command, words.available_cores()), lambda line: print(line, file=sys.stderr))
+        return 0
+    from studies.bench.command import bench
+
+    bench(words.plan(command, words.available_cores()), command.out)
+    return 0
+
+
 def _of_plugin(registry: Registry, target: str) -> list[Entry]:
     """The parts that a file or a module registers."""
     if not target:
@@ -286,4 +300,5 @@ _COMMANDS: dict[type, Callable[[Any], int]] = {
     cli.StudyVerify: _study_verify,
     cli.Parts: _parts,
     cli.Check: _check,
+    cli.Bench: _bench,
 }

@@ -129,13 +129,13 @@ def pages(lines: Sequence[Sequence[Panel]], drawing: Drawing, path_stem: Path) -
     """Lay out, draw and write the panels, ROWS_A_PAGE lines of them to a page."""
     paths: list[Path] = []
     path_stem.parent.mkdir(parents=True, exist_ok=True)
-    with _style(), warnings.catch_warnings():
+    with style(), warnings.catch_warnings():
         # Labels may be in any script; what the font lacks is drawn as a box, and the table has the name.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
         for start in range(0, len(lines), ROWS_A_PAGE):
             page = f"-{1 + start // ROWS_A_PAGE}" if start else ""
             figure = _figure(lines[start : start + ROWS_A_PAGE], drawing)
-            paths += _write(figure, path_stem.with_name(f"{path_stem.name}{page}"))
+            paths += write(figure, path_stem.with_name(f"{path_stem.name}{page}"))
     return paths
 
 
@@ -239,7 +239,7 @@ def _verbatim(text: str) -> str:
     return f" {safe}" if safe.startswith("_") else safe
 
 
-def _style() -> AbstractContextManager[None]:
+def style() -> AbstractContextManager[None]:
     """The figures' look for the time of drawing, whatever the user's own settings are."""
     import matplotlib.style
     import seaborn
@@ -247,7 +247,7 @@ def _style() -> AbstractContextManager[None]:
     return matplotlib.style.context(["default", seaborn.axes_style("ticks"), dict(STYLE)])
 
 
-def _write(figure: Figure, stem: Path) -> list[Path]:
+def write(figure: Figure, stem: Path) -> list[Path]:
     """STEM.png and STEM.pdf, without dates and versions, so that equal studies give equal files."""
     kinds = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Creator": None, "Producer": None}}
     paths = []

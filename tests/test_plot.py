@@ -43,7 +43,7 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     import studies.figure
 
     laid_out: list[Figure] = []
-    monkeypatch.setattr(studies.figure, "_write", lambda figure, stem: laid_out.append(figure) or [stem])
+    monkeypatch.setattr(studies.figure, "write", lambda figure, stem: laid_out.append(figure) or [stem])
     return laid_out
 
 
