@@ -22,6 +22,7 @@ from registry.part import Part
 from registry.signature import PartError, Setting, check_settings, nearest, read_signature
 
 DEFAULT_PLUGINS = (
+    "sparsity.trace",
     "sparsity.eligible",
     "sparsity.allocation",
     "sparsity.initial",
@@ -33,9 +34,10 @@ DEFAULT_PLUGINS = (
     "sparsity.budget",
     "sparsity.target",
     "sparsity.moments",
-    "sparsity.trace",
-    "sparsity.method",
+    "sparsity.values",
+    "sparsity.published",
     "rl.td3",
+    "rl.sac",
     "rl.random_policy",
     "rl.replay",
     "rl.wrappers",

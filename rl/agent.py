@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -22,6 +23,11 @@ class Batch(NamedTuple):
     reward: Tensor
     next_observation: Tensor
     terminated: Tensor
+    steps: Tensor | None = None
+    """Environment steps from `observation` to `next_observation`, (batch,); None is one for all.
+
+    Over n steps `reward` is sum_k discount^k r_k, k < n, and `terminated` tells whether the last of them ended the task.
+    """
 
 
 class Learner(NamedTuple):
@@ -54,6 +60,14 @@ class Agent(Protocol):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` gave; from there on the agent repeats itself bit for bit."""
+
+
+def bootstrapped(batch: Batch, value: Tensor, discount: float) -> Tensor:
+    """y = r + discount^steps (1 - terminated) value: the target of a value, (batch,)."""
+    going_on = 1 - batch.terminated
+    if batch.steps is None:
+        return torch.addcmul(batch.reward, going_on, value, value=discount)
+    return torch.addcmul(batch.reward, going_on * discount**batch.steps, value)
 
 
 def learner_state(learner: Learner) -> dict[str, Any]:

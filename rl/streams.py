@@ -14,6 +14,7 @@ PURPOSES: Final[dict[str, int]] = {
     "environment": 5,
     "evaluation": 6,
     "topology": 7,
+    "policy_noise": 8,
 }
 """Numbers are part of every result: add new ones, never renumber."""
 

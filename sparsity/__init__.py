@@ -1,7 +1,8 @@
 """Sparse training of any torch module: criteria, methods, and the sparsifier that carries them out."""
 
 from sparsity.event import Event, LayerChange, LayerDensity
-from sparsity.method import DENSE, DENSE_SMALL, DS, DS_RELEASED, RIGL, SET, STATIC, Method
+from sparsity.method import Method
+from sparsity.published import DENSE, DENSE_SMALL, DS, DS_RELEASED, RIGL, SET, STATIC
 from sparsity.rewire import Rewired, rewire
 from sparsity.sparsifier import Sparsifier
 from sparsity.trained import Tracked, Trained

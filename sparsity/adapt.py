@@ -11,9 +11,11 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from sparsity.rewire import Rewired, rewire
+from sparsity.rewire import Rewired, lowest, rewire
 
 Scope = Literal["layer", "network"]
+Spread = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Shares of the growth, one a layer and member, from what each lost, had, and has room for."""
 
 
 class Scored(NamedTuple):
@@ -43,7 +45,7 @@ def adapt(
     readmit: bool,
     scope: Scope,
     swap_scope: Scope,
-    spread: Callable[[Tensor, Tensor, Tensor], Tensor] | None,
+    spread: Spread | None,
 ) -> list[Rewired]:
     """Bring every layer to its goal (connections a member) and swap a fraction; exact counts.
 
@@ -58,7 +60,7 @@ def adapt(
     if swap_scope == "layer":
         done = _swap_layers(layers, goals, fraction, readmit, spread)
     else:
-        done = _swap_network(layers, goals, fraction, readmit)
+        done = _swap_network(layers, goals, fraction, readmit, spread)
     return [
         Rewired(new.mask, old & ~new.mask, new.mask & ~old, new.readmitted)
         for old, new in zip(before, done, strict=True)
@@ -101,7 +103,7 @@ def _swap_layers(
     goals: Sequence[Tensor],
     fraction: float,
     readmit: bool,
-    spread: Callable[[Tensor, Tensor, Tensor], Tensor] | None,
+    spread: Spread | None,
 ) -> list[Rewired]:
     drops, grows = [], []
     for layer, goal in zip(layers, goals, strict=True):
@@ -109,6 +111,16 @@ def _swap_layers(
         k = swaps(layer, goal, fraction, readmit=readmit)
         drops.append((nnz - goal).clamp(min=0) + k)
         grows.append((goal - nnz).clamp(min=0) + k)
+    return _rewired(layers, drops, grows, readmit, spread)
+
+
+def _rewired(
+    layers: Sequence[Scored],
+    drops: Sequence[Tensor],
+    grows: Sequence[Tensor],
+    readmit: bool,
+    spread: Spread | None,
+) -> list[Rewired]:
     if spread is not None:
         grows = _spread(layers, drops, grows, readmit, spread)
     return [
@@ -122,7 +134,7 @@ def _spread(
     drops: Sequence[Tensor],
     grows: Sequence[Tensor],
     readmit: bool,
-    spread: Callable[[Tensor, Tensor, Tensor], Tensor],
+    spread: Spread,
 ) -> list[Tensor]:
     removed = torch.cat([drop.reshape(-1) for drop in drops])
     nnz = torch.cat([_nnz(layer.mask).reshape(-1) for layer in layers])
@@ -146,12 +158,21 @@ def _resize_network(layers: Sequence[Scored], goals: Sequence[Tensor], readmit: 
     return resized
 
 
-def _swap_network(layers: Sequence[Scored], goals: Sequence[Tensor], fraction: float, readmit: bool) -> list[Rewired]:
-    """The swap over all layers at once, cut and growth to the goals' total included."""
+def _swap_network(
+    layers: Sequence[Scored], goals: Sequence[Tensor], fraction: float, readmit: bool, spread: Spread | None
+) -> list[Rewired]:
+    """The swap over all layers at once, cut and growth to the goals' total included.
+
+    With `spread` what leaves is chosen over all layers, and growth is shared out among them.
+    """
     joined = _join(layers)
     nnz, goal = _nnz(joined.mask), torch.stack([g.sum() for g in goals]).sum().reshape(1)
     k = swaps(joined, goal, fraction, readmit=readmit)
     drop, grow = (nnz - goal).clamp(min=0) + k, (goal - nnz).clamp(min=0) + k
+    if spread is not None:
+        leaving = _split(lowest(joined.drop_score, joined.mask, drop, joined.tie), layers)
+        drops = [_nnz(each) for each in leaving]
+        return _rewired(layers, drops, _like(_first(grow, drops), drops), readmit, spread)
     done = rewire(*joined[:3], drop, grow, tie=joined.tie, readmit=readmit)
     return [Rewired(*pieces) for pieces in zip(*(_split(field, layers) for field in done), strict=True)]
 
@@ -163,6 +184,11 @@ def _join(layers: Sequence[Scored]) -> Scored:
 def _split(joined: Tensor, layers: Sequence[Scored]) -> list[Tensor]:
     pieces = torch.split(joined.reshape(-1), [layer.mask.numel() for layer in layers])
     return [piece.reshape(layer.mask.shape) for piece, layer in zip(pieces, layers, strict=True)]
+
+
+def _first(total: Tensor, like: Sequence[Tensor]) -> Tensor:
+    """A total as numbers one a layer and member, all in the first: where it stands is for a spread to say."""
+    return torch.cat([total, total.new_zeros(sum(t.numel() for t in like) - 1)])
 
 
 def _like(flat: Tensor, shapes: Sequence[Tensor]) -> list[Tensor]:

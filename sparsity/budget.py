@@ -48,6 +48,39 @@ def at_once(step: int, total: int | None, density: float, *, start: float = 1.0,
     return density if step >= in_updates(at, total, "at") else start
 
 
+def grow(
+    step: int, total: int | None, density: float, *, start: float = 4 / 15, gain: float = 0.00384, every: int = 100
+) -> float:
+    """d min(1, start + gain floor(step / every)): Neuroplastic Expansion (Liu et al. 2025).
+
+    Shares of the final density: theirs grows from 0.2 to 0.75, at each event by 0.008 of 0.6 N, of which 0.4 leave.
+    """
+    _check_start(start, every)
+    if not 0 < gain <= 1:
+        raise ValueError(f"gain is a share of the final density in (0, 1], not {gain:g}")
+    return density * min(1.0, start + gain * (step // every))
+
+
+def soft_bound(
+    step: int,
+    total: int | None,
+    density: float,
+    *,
+    factors: tuple[float, ...] = (1.5, 1.25),
+    ends: tuple[float, ...] = (0.5625, 0.75),
+) -> float:
+    """factor d in each stage, d after the last: MEST's soft memory bound (Yuan et al. 2021, EM&S).
+
+    `ends` are shares of the planned updates: 90 and 120 of 160 epochs.
+    """
+    if len(factors) != len(ends) or list(ends) != sorted(set(ends)) or min(factors, default=1.0) < 1:
+        raise ValueError(f"soft_bound: a factor of at least 1 and an end a stage, ends rising, not {factors, ends}")
+    for factor, end in zip(factors, ends, strict=True):
+        if step < in_updates(end, total, "ends"):
+            return min(1.0, factor * density)
+    return density
+
+
 def final_cut(
     step: int,
     total: int | None,
@@ -81,5 +114,5 @@ def _check_start(start: float, every: int) -> None:
 
 @hookimpl
 def register_budget(register: Callable[..., object]) -> None:
-    for budget in (constant, cubic, at_once, final_cut):
+    for budget in (constant, cubic, at_once, grow, soft_bound, final_cut):
         register(budget)

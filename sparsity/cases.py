@@ -58,6 +58,10 @@ class Case:
 def cases(part: Bound, registry: Registry, sweeps: Sweeps) -> Iterator[Case]:
     """All cases of the part's kind; none for kinds that are not sparsity's own."""
     kind = part.entry.kind.name
+    if kind == "initial" and part.asks("network"):
+        return _initial_of_network(part)
+    if kind == "spread":
+        return _spread(part, registry)
     if kind in _TENSORS:
         return _on_states(_TENSORS[kind], part, registry)
     if kind in _STEPPED:
@@ -122,6 +126,31 @@ def _initial(what: str, state: State) -> Case:
     return Case(what, given, wrong, ~empty)
 
 
+def _initial_of_network(part: Bound) -> Iterator[Case]:
+    """For those that see the whole network, a chain of layers of twins."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"hidden.0.weight": (2, 8, 6), "hidden.1.weight": (2, 8, 8), "head.weight": (2, 1, 8)}
+    network = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    for eligible in (tuple(shapes), ("hidden.1.weight",)):
+        size = sum(network[name][0].numel() for name in eligible)
+        for connections in (size, size // 2):
+            given = {"network": network, "eligible": eligible, "connections": connections, "density": 0.5}
+            wrong = partial(_misdrawn, network=network, eligible=eligible)
+            yield Case(f"{connections} connections in {', '.join(eligible)}", given, wrong)
+
+
+def _misdrawn(answer: Any, *, network: Mapping[str, Tensor], eligible: Sequence[str]) -> str:
+    if not isinstance(answer, Mapping) or set(answer) != set(eligible):
+        return f"gave {shown(answer)}; it must give a table with a mask for each of {', '.join(eligible)}"
+    like = {name: torch.zeros(network[name].shape, dtype=torch.bool) for name in eligible}
+    return next((wrong for name in eligible if (wrong := _unlike(answer[name], like[name]))), "")
+
+
+def _weights(what: str, state: State) -> Case:
+    given = {"weight": state["dense"], "mask": state["mask"]}
+    return Case(what, given, lambda answer: _unlike(answer, state["dense"]), torch.ones_like(state["mask"]))
+
+
 def _born(what: str, state: State) -> Case:
     def wrong(answer: Any) -> str:
         if isinstance(answer, Tensor):
@@ -156,6 +185,7 @@ def _trace(what: str, state: State) -> Case:
 
 _TENSORS = {
     "initial": _initial,
+    "weights": _weights,
     "prune": _criterion(prune=True),
     "grow": _criterion(prune=False),
     "born": _born,
@@ -175,7 +205,9 @@ def _schedule(total: int, steps: Sequence[int]) -> Iterator[Case]:
                 return f"gave {shown(fraction)} at step {step}; a fraction to swap is a number in [0, 1], 0 for not now"
         return ""
 
-    yield Case(f"{total} updates planned", {"total": total}, wrong, steps=steps)
+    for density in (0.5, 0.2):
+        given = {"total": total, "density": density, "final": 0.5}
+        yield Case(f"{total} updates planned, density {density} of 0.5", given, wrong, steps=steps)
 
 
 def _budget(total: int, steps: Sequence[int]) -> Iterator[Case]:
@@ -239,7 +271,10 @@ def _misallocated(answer: Any, *, shapes: Shapes, density: float | None = None) 
     return f"gave {met:.6g} in all where its setting `density` was {density}: meet it, or call the setting otherwise"
 
 
-def _spread(part: Bound) -> Iterator[Case]:
+def _spread(part: Bound, registry: Registry) -> Iterator[Case]:
+    state = _state((1, 8, 8), "ordinary", 0.5, torch.Generator().manual_seed(0))
+    traces = [name for name in part.entry.inputs if name in registry.names("trace")]
+    seen: State = {"masks": state["mask"], **{name: _traced(name, state, registry) for name in traces}}
     removed, nnz, room = torch.tensor([2, 3, 1]), torch.tensor([10, 20, 5]), torch.tensor([30, 5, 1])
     nothing = torch.zeros_like(removed)
     for what, given in {
@@ -249,7 +284,8 @@ def _spread(part: Bound) -> Iterator[Case]:
         "no room": {"removed": nothing, "nnz": nnz, "room": nothing},
         "one layer": {"removed": removed[:1], "nnz": nnz[:1], "room": room[:1]},
     }.items():
-        yield Case(what, given, partial(_misshared, like=given["removed"]))
+        lists: State = {name: [each] * len(given["removed"]) for name, each in seen.items()}
+        yield Case(what, {**given, **lists}, partial(_misshared, like=given["removed"]))
 
 
 def _misshared(answer: Any, *, like: Tensor) -> str:
@@ -261,7 +297,7 @@ def _misshared(answer: Any, *, like: Tensor) -> str:
     return ""
 
 
-_PLAIN = {"eligible": _eligible, "allocation": _allocation, "spread": _spread}
+_PLAIN = {"eligible": _eligible, "allocation": _allocation}
 
 PART_KINDS = ("eligible", "allocation", *_TENSORS, "spread", *_STEPPED)
 """The kinds that there are cases for."""

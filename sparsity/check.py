@@ -191,6 +191,6 @@ def _called(method: Method, registry: Registry) -> list[tuple[str, Part]]:
 def _traces(method: Method, registry: Registry) -> list[tuple[str, Part]]:
     """The traces that the method's criteria ask for, with its settings."""
     settings = {choice.name: choice for choice in method.traces}
-    criteria = [(kind, getattr(method, kind).name) for kind in ("prune", "grow", "born")]
+    criteria = [(kind, getattr(method, kind).name) for kind in ("prune", "grow", "born", "spread")]
     asked = {name for kind, chosen in criteria for name in registry.entry(kind, chosen).inputs}
     return [("trace", settings.get(name, part(name))) for name in sorted(asked & set(registry.names("trace")))]

@@ -35,7 +35,22 @@ def mixture(grad: Tensor, noise: Tensor, *, chance: float = 0.5) -> Tensor:
     return (1 - chance) * ranks.to(grad.dtype).reshape(grad.shape) + chance * noise
 
 
+def momentum(momentum: Tensor) -> Tensor:
+    """|m|, the averaged gradient: SNFS (Dettmers & Zettlemoyer 2019)."""
+    return momentum.abs()
+
+
+def scaled_momentum(momentum: Tensor, squared_gradient: Tensor) -> Tensor:
+    """|m / (sqrt(v) + 1e-8)|, the size of Adam's step: SNFS's released code, where the optimiser is Adam."""
+    return (momentum / (squared_gradient.sqrt() + 1e-8)).abs()
+
+
+def averaged(averaged_gradient: Tensor) -> Tensor:
+    """|sum of the last gradients|: RigL's growth on several batches, for less noise (Tan et al. 2023, code)."""
+    return averaged_gradient.abs()
+
+
 @hookimpl
 def register_grow(register: Callable[..., object]) -> None:
-    for criterion in (random, gradient, mixture):
+    for criterion in (random, gradient, mixture, momentum, scaled_momentum, averaged):
         register(criterion)

@@ -1,12 +1,11 @@
-"""A method is a row of chosen parts, its fields the phases of Sokar et al. 2022; published ones stand side by side."""
+"""A method is a row of chosen parts, its fields the phases of Sokar et al. 2022. `published` has those of papers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
-from registry import Part, PartError, Registry, hookimpl, part
+from registry import Part, PartError, Registry, part
 
 
 @dataclass(frozen=True)
@@ -22,6 +21,8 @@ class Method:
     """The density of each of them."""
     initial: Part = part("random")
     """The first topology: a grow criterion on the empty mask, or a mask drawn at once."""
+    weights: Part = part("ordinary")
+    """The initial values of sparse layers."""
     prune: Part = part("magnitude")
     grow: Part = part("random")
     born: Part = part("zero")
@@ -98,52 +99,3 @@ _CHOICES = {
     "network": ("given", "shrunk"),
 }
 _SIGNED = ("half_per_sign", "share_per_sign")
-
-DENSE = Method(eligible=part("none"), allocation=part("uniform", density=1.0))
-
-DENSE_SMALL = Method(network="shrunk")
-
-STATIC = Method()
-
-SET = Method(schedule=part("periodic", fraction=0.3, every=1000), readmit=True)
-
-RIGL = Method(
-    eligible=part("all"),
-    grow=part("gradient"),
-    schedule=part("cosine", fraction=0.3, every=100, until=0.75),
-    moments=part("reset_grown"),
-    readmit=True,
-    event="instead_of_step",
-)
-
-DS = Method(
-    allocation=part("lambdas", first=7.0, rest=64.0),
-    initial=part("bernoulli"),
-    prune=part("half_per_sign"),
-    schedule=part("periodic", fraction=0.05, every=1000),
-    target=part("keep_largest", count="mask"),
-)
-
-DS_RELEASED = Method(
-    allocation=part("lambdas", first=7.0, rest=64.0),
-    initial=part("bernoulli"),
-    prune=part("share_per_sign"),
-    born=part("as_stepped"),
-    schedule=part("periodic", fraction=0.05, every=1000, phase=2, until=37 / 39),
-    budget=part("final_cut", fraction=0.05, after=37 / 39, every=1000, phase=2),
-    target=part("keep_largest", count="nonzero"),
-    moments=part("keep"),
-    readmit=True,
-    optimizer_sees="dense",
-)
-
-
-@hookimpl
-def register_method(register: Callable[..., object]) -> None:
-    register(DENSE, name="dense", about="No mask: the dense agent.")
-    register(DENSE_SMALL, name="dense_small", about="A narrower dense agent with as many parameters: RLx2's Tiny.")
-    register(STATIC, name="static", about="A random topology that never changes: the control of dynamic training.")
-    register(SET, name="set", about="Smallest out, random in: SET (Mocanu et al. 2018).")
-    register(RIGL, name="rigl", about="Smallest out, largest gradient in: RigL (Evci et al. 2020).")
-    register(DS, name="ds", about="DS-TD3 as its text states it (Sokar et al. 2022, Alg. 2 and 3).")
-    register(DS_RELEASED, name="ds_released", about="DS-TD3 as its released code does it (Sokar et al. 2022).")

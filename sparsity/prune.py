@@ -44,6 +44,11 @@ def saliency(weight: Tensor, grad: Tensor) -> Tensor:
     return (weight * grad).abs()
 
 
+def magnitude_gradient(weight: Tensor, grad: Tensor, *, balance: float = 0.01) -> Tensor:
+    """|w| + |balance g|: MEST (Yuan et al. 2021, Eq. 1)."""
+    return weight.abs() + balance * grad.abs()
+
+
 def random(noise: Tensor) -> Tensor:
     """u: uniformly at random, the control of every other criterion."""
     return noise
@@ -68,5 +73,5 @@ def _ranks(weight: Tensor, mask: Tensor, tie: Tensor) -> tuple[Tensor, Tensor]:
 
 @hookimpl
 def register_prune(register: Callable[..., object]) -> None:
-    for criterion in (magnitude, half_per_sign, share_per_sign, gradient, saliency, random):
+    for criterion in (magnitude, half_per_sign, share_per_sign, gradient, saliency, magnitude_gradient, random):
         register(criterion)

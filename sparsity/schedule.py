@@ -1,6 +1,7 @@
 """Schedules: step -> the fraction of active connections to swap now; 0 means not now.
 
-`step` counts agent updates from 1 and `total` is how many are planned (None if nobody knows). `until` is a share of the
+`step` counts agent updates from 1 and `total` is how many are planned (None if nobody knows). A schedule may also ask
+for `density`, that of the network before this step, and `final`, that of its allocation. `until` is a share of the
 planned updates when it is a float in (0, 1], a number of updates when it is an int.
 """
 
@@ -38,11 +39,17 @@ def cosine(
     every: int = 100,
     phase: int = 0,
     until: float | int = 0.75,
+    floor: float = 0.0,
 ) -> float:
-    """fraction / 2 (1 + cos(pi step / T)), T = until: RigL (Evci et al. 2020, section 3). Zero from T on."""
+    """floor + (fraction - floor) / 2 (1 + cos(pi step / T)), T = until: RigL (Evci et al. 2020) has no floor.
+
+    Nothing is swapped after T. SNFS, GraNet and ITOP fall to a floor of 0.005.
+    """
+    if not 0 <= floor <= fraction:
+        raise ValueError(f"floor must lie between 0 and fraction = {fraction:g}, not {floor:g}")
     if not _due(step, total, fraction, every, phase, until):
         return 0.0
-    return fraction / 2 * (1 + math.cos(math.pi * step / in_updates(until, total)))
+    return floor + (fraction - floor) / 2 * (1 + math.cos(math.pi * step / in_updates(until, total)))
 
 
 def linear(
@@ -58,6 +65,49 @@ def linear(
     if not _due(step, total, fraction, every, phase, until):
         return 0.0
     return fraction * (1 - step / in_updates(until, total))
+
+
+def staged(
+    step: int,
+    total: int | None,
+    *,
+    fractions: tuple[float, ...] = (0.1, 0.1, 0.1, 0.1),
+    periods: tuple[int, ...] = (1000, 2000, 4000, 8000),
+    ends: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0),
+) -> float:
+    """A fraction and a period a stage; `ends` are shares of the planned updates: DSR's period of 1,000 ... 8,000
+    (Mostafa & Wang 2019), MEST's falling mutation (Yuan et al. 2021)."""
+    if not len(fractions) == len(periods) == len(ends) > 0 or list(ends) != sorted(set(ends)):
+        given = f"{fractions}, {periods}, {ends}"
+        raise ValueError(f"staged: as many fractions and periods as ends, and ends that rise, not {given}")
+    last = [in_updates(end, total) for end in ends]
+    stage = next((number for number, end in enumerate(last) if step <= end), None)
+    if stage is None:
+        return 0.0
+    return fractions[stage] if _due(step, total, fractions[stage], periods[stage], 0, 1.0) else 0.0
+
+
+def expanding(
+    step: int,
+    total: int | None,
+    density: float,
+    final: float,
+    *,
+    exchange: float = 0.00256,
+    fraction: float = 0.2,
+    every: int = 100,
+    until: float | int = 1.0,
+) -> float:
+    """exchange final / density while the network grows, then RigL's cosine: Neuroplastic Expansion (Liu et al. 2025).
+
+    Of the connections that are to be in the end, a share `exchange` is pruned at each event and grown beside the rest:
+    0.4 of 0.008 of 0.6 N, where 0.75 N are to be.
+    """
+    if not 0 <= exchange <= 1:
+        raise ValueError(f"exchange must lie in [0, 1], not {exchange:g}")
+    if density < final:
+        return min(1.0, exchange * final / density) if _due(step, total, fraction, every, 0, until) else 0.0
+    return cosine(step, total, fraction=fraction, every=every, until=until)
 
 
 def in_updates(when: float | int, total: int | None, name: str = "until") -> float:
@@ -90,5 +140,5 @@ def _due(step: int, total: int | None, fraction: float, every: int, phase: int, 
 
 @hookimpl
 def register_schedule(register: Callable[..., object]) -> None:
-    for schedule in (never, periodic, cosine, linear):
+    for schedule in (never, periodic, cosine, linear, staged, expanding):
         register(schedule)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,10 +24,11 @@ from sparsity.ask import ask, check_mask, check_scores, who
 from sparsity.event import Event, LayerChange, LayerDensity
 from sparsity.execution import Masked, MaskedWeight
 from sparsity.execution.choice import Execution, chosen_execution
+from sparsity.execution.find import initial as drawn
 from sparsity.method import Method
 from sparsity.rewire import rewire
 from sparsity.trained import Handle, Trained
-from sparsity.weights import candidate_weights, member_shapes
+from sparsity.weights import as_matrices, candidate_weights, member_shapes
 
 if TYPE_CHECKING:  # imported where it is chosen: compiled kernels take a while to load
     from sparsity.execution.sparse import Sparse, SparseWeight
@@ -201,9 +203,15 @@ class Sparsifier:
 
     def _find_traces(self, registry: Registry) -> dict[str, Bound]:
         chosen = {choice.name: choice for choice in self.method.traces}
-        asked = {name for kind in ("prune", "grow", "born") for name in self._part[kind].entry.inputs}
+        asked = {name for kind in ("prune", "grow", "born", "spread") for name in self._part[kind].entry.inputs}
         asked &= set(registry.names("trace"))
         return {name: registry.bind("trace", chosen.get(name, part(name))) for name in sorted(asked)}
+
+    @property
+    def _layers_apart(self) -> bool:
+        """Whether every layer keeps its own number of connections, rather than trade with the others."""
+        method = self.method
+        return method.scope == method.swap_scope == "layer" and method.spread.name == "in_place"
 
     @property
     def _device(self) -> torch.device:
@@ -233,15 +241,44 @@ class Sparsifier:
 
     def _start(self) -> None:
         """The first topology, of the online network and of its slow copy."""
-        held: list[Any] = [
-            self._execution.first(weight, self._first_mask(weight, goal))  # type: ignore[arg-type]
-            for weight, goal in zip(self._weights, self._goals, strict=True)
-        ]
+        held: list[Any] = []
+        for weight, mask in zip(self._weights, self._first_masks(), strict=True):
+            if self.method.weights.name != "ordinary":
+                self._set_initial(weight, mask)
+            held.append(self._execution.first(weight, mask))  # type: ignore[arg-type]
         if held:
             self._execution.begin(held)
         if self._budget == self._density:  # A drawn number of connections is the budget from now on.
             self._final = {w.name: w.nnz for w in self._weights}
             self._goals = self._goals_at(self._budget)
+
+    def _first_masks(self) -> Iterator[Tensor]:
+        """Layer by layer; a part that asks for the network is asked once."""
+        if self._part["initial"].asks("network"):
+            yield from self._masks_of_network()
+        else:
+            for weight, goal in zip(self._weights, self._goals, strict=True):
+                yield self._first_mask(weight, goal)
+
+    def _masks_of_network(self) -> list[Tensor]:
+        initial, module = self._part["initial"], self._learner.module
+        shapes = member_shapes(module)
+        network = {name: as_matrices(drawn(p), shapes[name]) for name, p in candidate_weights(module).items()}
+        eligible = tuple(w.name for w in self._weights)
+        connections = sum(int(goal[0]) for goal in self._goals)
+        masks = ask(initial, network=network, eligible=eligible, connections=connections, density=self._budget)
+        if not isinstance(masks, Mapping) or set(masks) != set(eligible):
+            raise ValueError(f"{who(initial)} must give a mask for each of {', '.join(eligible)}")
+        for weight in self._weights:
+            self._check_first(f"{who(initial)} (layer {weight.name})", weight, masks[weight.name])
+        return [masks[name] for name in eligible]
+
+    def _set_initial(self, weight: MaskedWeight | SparseWeight, mask: Tensor) -> None:
+        """Initial values that know the topology, in the slow copy too."""
+        weights = self._part["weights"]
+        value = ask(weights, weight=weight.value, mask=mask)
+        check_scores(f"{who(weights)} (layer {weight.name})", value, mask, mask)
+        weight.begin_with(value, mask)
 
     def _first_mask(self, weight: MaskedWeight | SparseWeight, goal: Tensor) -> Tensor:
         """A bool tensor is the mask itself; of scores, the highest enter, as many as the allocation says."""
@@ -254,10 +291,14 @@ class Sparsifier:
         if not isinstance(first, Tensor) or first.dtype != torch.bool:
             check_scores(what, first, empty, ~empty)
             return rewire(empty, first, first, torch.zeros_like(goal), goal, tie=self._noise(weight)).mask
-        check_mask(what, first, empty)
-        if not bool(first.flatten(1).any(dim=1).all()):
-            raise ValueError(f"{what} left a layer without any connection: choose a higher density")
+        self._check_first(what, weight, first)
         return first
+
+    @staticmethod
+    def _check_first(what: str, weight: MaskedWeight | SparseWeight, mask: Tensor) -> None:
+        check_mask(what, mask, torch.empty(weight.dense_shape, device="meta"))
+        if not bool(mask.flatten(1).any(dim=1).all()):
+            raise ValueError(f"{what} left a layer without any connection: choose a higher density")
 
     # When: phase 2.
 
@@ -278,13 +319,19 @@ class Sparsifier:
 
     def _plan(self, optimiser_step: int) -> tuple[float, float]:
         """Over the steps that passed, the largest fraction and the last budget; in the last step the final one."""
-        steps, schedule = self._clock(optimiser_step), self._part["schedule"]
-        fraction = max(schedule(step=step, total=self._total) for step in steps)
+        steps = self._clock(optimiser_step)
+        fraction = max(map(self._fraction_at, steps))
         if not 0 <= fraction <= 1:
             raise ValueError(f"{self.method.schedule} gave {fraction!r}: a fraction lies in [0, 1]")
         if self._total is not None and self._clock(optimiser_step + 1)[-1] > self._total:
             return fraction, self._budget_at(max(self._total, steps[-1]))
         return fraction, self._budget_at(steps[-1])
+
+    def _fraction_at(self, step: int) -> float:
+        schedule = self._part["schedule"]
+        density = self._budget_at(step - 1) if schedule.asks("density") else None
+        fraction: float = schedule(step=step, total=self._total, density=density, final=self._density)
+        return fraction
 
     def _budget_at(self, step: int) -> float:
         density: float = self._part["budget"](step=step, total=self._total, density=self._density)
@@ -321,7 +368,7 @@ class Sparsifier:
 
     def _shared(self, goals: list[Tensor]) -> list[Tensor]:
         """Where layers trade connections, the budget holds in total only."""
-        if self.method.spread.name == "in_place" and self.method.swap_scope == "layer" and self.method.scope == "layer":
+        if self._layers_apart:
             return goals
         return shared_goals([w.nnz for w in self._weights], goals, [w.size for w in self._weights])
 
@@ -410,9 +457,7 @@ class Sparsifier:
         self._execution.settle()
         goals = self._shared(self._goals)
         pairs: list[tuple[MaskedWeight | SparseWeight, Tensor]] = list(zip(self._weights, goals, strict=True))
-        method = self.method
-        apart = method.scope == method.swap_scope == "layer" and method.spread.name == "in_place"
-        groups = [[pair] for pair in pairs] if apart and self._execution.one_by_one else [pairs]
+        groups = [[pair] for pair in pairs] if self._layers_apart and self._execution.one_by_one else [pairs]
         changes = [change for group in groups for change in self._adapt_layers(group, stepped)]
         self._execution.commit()
         for name, trace in self._trace.items():
@@ -434,7 +479,7 @@ class Sparsifier:
             readmit=self.method.readmit,
             scope=self.method.scope,
             swap_scope=self.method.swap_scope,
-            spread=self._spread if self.method.spread.name != "in_place" else None,
+            spread=None if self.method.spread.name == "in_place" else partial(self._spread, [w for w, _ in pairs]),
         )
         changes = []
         for (weight, _), grad, change in zip(pairs, gradients, done, strict=True):
@@ -485,9 +530,13 @@ class Sparsifier:
         )
         return scores
 
-    def _spread(self, removed: Tensor, nnz: Tensor, room: Tensor) -> Tensor:
+    def _spread(
+        self, weights: Sequence[MaskedWeight | SparseWeight], removed: Tensor, nnz: Tensor, room: Tensor
+    ) -> Tensor:
         spread = self._part["spread"]
-        shares: Tensor = ask(spread, removed=removed, nnz=nnz, room=room)
+        traces = {name: [kept[weight.name] for weight in weights] for name, kept in self._traced.items()}
+        masks = [weight.mask for weight in weights] if spread.asks("masks") else None
+        shares: Tensor = ask(spread, removed=removed, nnz=nnz, room=room, masks=masks, **traces)
         if shares.shape != room.shape or not bool((torch.isfinite(shares) & (shares >= 0)).all()):
             raise ValueError(f"{who(spread)} must give {room.numel()} shares, finite and not negative, not {shares!r}")
         return shares

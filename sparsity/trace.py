@@ -19,6 +19,11 @@ def momentum(trace: Tensor, grad: Tensor, *, beta: float = 0.9) -> Tensor:
     return beta * trace + (1 - beta) * grad
 
 
+def squared_gradient(trace: Tensor, grad: Tensor, *, beta: float = 0.999) -> Tensor:
+    """beta v + (1 - beta) g^2 over dense gradients: Adam's second moment (Kingma & Ba 2015), absent weights too."""
+    return beta * trace + (1 - beta) * grad.square()
+
+
 def averaged_gradient(trace: Tensor, grad: Tensor) -> Tensor:
     """Sum of the dense gradients of the last 4 batches before an event, for growth less noisy than RigL's."""
     return trace + grad
@@ -37,6 +42,7 @@ def ever_active(trace: Tensor, mask: Tensor) -> Tensor:
 @hookimpl
 def register_trace(register: Callable[..., object]) -> None:
     register(momentum)
+    register(squared_gradient)
     register(averaged_gradient, window=4)
     register(age)
     register(ever_active)

@@ -61,7 +61,7 @@ def test_batches_come_in_the_dtype_asked_for_and_repeat_with_the_generator() -> 
     replay = uniform(3, 2)
     for i in range(50):
         add(replay, i)
-    for one, two in zip(sample(replay, 8, dtype=torch.float64), sample(replay, 8), strict=True):
+    for one, two in zip(sample(replay, 8, dtype=torch.float64)[:5], sample(replay, 8)[:5], strict=True):
         assert one.dtype == torch.float64
         assert torch.equal(one.float(), two)
 

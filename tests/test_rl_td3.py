@@ -76,7 +76,7 @@ class Reference:
             p -= self.rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
 
     def update(self, transitions: Batch, noise: Array) -> dict[str, float]:
-        s, a, r, following, end = (column.numpy() for column in transitions)
+        s, a, r, following, end = (column.numpy() for column in transitions[:5])
         n = len(r)
         self.updates += 1
         action = np.clip(np.tanh(self.forward(self.targets[0], following)[0]) + np.clip(noise, -0.5, 0.5), -1, 1)

@@ -202,7 +202,7 @@ def test_budgeted_allocations_meet_the_density_with_no_layer_over_one(
 @given(layers=st.lists(st.tuples(st.integers(1, 60), st.integers(1, 60), st.floats(0.02, 1.0)), min_size=1, max_size=6))
 def test_counts_sum_exactly_and_lie_within_one_of_the_quota(layers: list[tuple[int, int, float]]) -> None:
     shapes = {str(i): (o, n) for i, (o, n, _) in enumerate(layers)}
-    quota = {str(i): d * o * n for i, (o, n, d) in enumerate(layers)}
+    quota = {str(i): d * (o * n) for i, (o, n, d) in enumerate(layers)}  # rounded as `counts` rounds it
     got = None
     try:
         got = counts(shapes, {str(i): d for i, (_, _, d) in enumerate(layers)})

@@ -212,7 +212,9 @@ def test_the_rows_say_what_the_papers_say() -> None:
     assert (ds.target.name, ds.target.settings["count"]) == ("keep_largest", "mask")
     assert (ds.readmit, ds.eligible.name) == (False, "hidden")
     assert (rigl.eligible.name, rigl.allocation.name, rigl.grow.name) == ("all", "erk", "gradient")
-    assert dict(rigl.schedule.settings) == {"fraction": 0.3, "every": 100, "phase": 0, "until": 0.75}
+    assert dict(rigl.schedule.settings) == {
+        "fraction": 0.3, "every": 100, "phase": 0, "until": 0.75, "floor": 0.0,
+    }  # fmt: skip
     assert (rigl.moments.name, rigl.event, rigl.readmit) == ("reset_grown", "instead_of_step", True)
     assert (sett.prune.name, sett.grow.name, sett.readmit, sett.event) == ("magnitude", "random", True, "after_step")
     assert (STATIC.schedule.name, DENSE.eligible.name) == ("never", "none")

@@ -71,7 +71,7 @@ CHANGES: list[dict[str, Any]] = [
             {"grow": "gradient"},
             {"prune": "random"},
             {"initial": "bernoulli"},
-            {"eligible": "all"},
+            {"eligible": "input"},
             {"allocation": "uniform"},
             {"density": 0.3},
             {"schedule": {"every": 999}},
@@ -131,7 +131,7 @@ def test_a_number_is_the_same_number_in_any_form() -> None:
 
 def test_dense_is_one_run_whatever_the_densities_and_whatever_rows_share() -> None:
     plain = a_run(methods={"Dense": "dense"})
-    shared = {"eligible": "all", "allocation": "uniform", "moments": "keep"}
+    shared = {"eligible": "input", "allocation": "uniform", "moments": "keep"}
     (also,) = runs(methods={"Dense": "dense"}, densities=[0.5, 0.2, 0.1], all=shared)
     (override,) = runs(methods={"Other": {"base": "set", "actor": "dense", "critic": {"base": "dense"}}})
     assert plain.id == also.id == override.id

@@ -90,7 +90,7 @@ def can_be_held(learner: Trained) -> bool:
 def needs_dense(method: Method, registry: Registry) -> str:
     """Why a method cannot do without dense tensors between events; else nothing."""
     moments = registry.entry("moments", method.moments.name)
-    criteria = [registry.entry(kind, getattr(method, kind).name) for kind in ("prune", "grow", "born")]
+    criteria = [registry.entry(kind, getattr(method, kind).name) for kind in ("prune", "grow", "born", "spread")]
     traces = {name for entry in criteria for name in entry.inputs} & set(registry.names("trace"))
     rule = registry.entry("target", method.target.name)
     if method.optimizer_sees == "dense":

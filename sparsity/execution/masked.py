@@ -91,6 +91,12 @@ class MaskedWeight:
         self.mask, self._bits = mask, _bits(mask, self.value.dtype)
         self.clear()
 
+    def begin_with(self, value: Tensor, mask: Tensor) -> None:
+        """Take other initial values than were drawn, in the slow copy too."""
+        for tensor in (self.value, self.target):
+            if tensor is not None:
+                tensor.copy_(value)
+
     def clear(self) -> None:
         """Absent weights become exactly zero."""
         _clear(self.value, self._bits)

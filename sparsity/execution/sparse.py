@@ -6,6 +6,7 @@ exist while a topology is chosen, one layer at a time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -86,6 +87,20 @@ class SparseWeight:
         """Weights of the slow copy that are not zero; None without a slow copy."""
         slow = self._owner.slow
         return None if slow is None else slow.nonzero(self.number)
+
+    def begin_with(self, value: Tensor, mask: Tensor) -> None:
+        """Take other initial values than were drawn, in the slow copy too; those of `mask` alone are kept."""
+        places = mask.reshape(-1).nonzero().squeeze(1)
+        values, shape = value.reshape(-1)[places].to(self.dtype), self.full_shape
+
+        def draw() -> Tensor:
+            return torch.zeros(math.prod(shape), dtype=values.dtype).index_copy_(0, places, values).view(shape)
+
+        target = self._owner.learner.target
+        modules = [self._owner.layers, layers_of(target.module) if target is not None else []]
+        for layers in modules:
+            if layers:
+                layers[self.number].weight.draw = draw  # type: ignore[attr-defined]
 
     def start(self) -> None:
         """Let go of the dense weight: from now on there are the connections' alone."""
