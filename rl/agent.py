@@ -26,7 +26,7 @@ class Batch(NamedTuple):
     steps: Tensor | None = None
     """Environment steps from `observation` to `next_observation`, (batch,); None is one for all.
 
-    Over n steps `reward` is sum_k discount^k r_k, k < n, and `terminated` tells whether the last of them ended the task.
+    Over n steps `reward` is sum_k discount^k r_k, k < n, and `terminated` tells whether the last one ended the task.
     """
 
 

@@ -11,8 +11,8 @@ import torch
 from lab import REGISTRY, Lab, a_lab, a_run, no_figures, runs
 
 from rl.checkpoint import read_weights
-from sparsity.execution.choice import planned_execution
 from sparsity import DS, DS_RELEASED, RIGL, SET
+from sparsity.execution.choice import planned_execution
 
 lab, quiet = a_lab, no_figures
 
