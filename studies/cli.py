@@ -192,6 +192,8 @@ class Bench:
     """0.5,0.2,0.1,0.05,0.02"""
     threads: Text = None
     """Threads, and cores, of a contestant: 1,2"""
+    agent: Literal["td3", "sac"] = "td3"
+    """Ours and theirs."""
     method: Literal["static", "set", "ds", "rigl"] = "static"
     """What the sparse agents do; ERK over the hidden layers, events every 1,000 updates."""
     core: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None

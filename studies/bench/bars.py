@@ -9,7 +9,7 @@ from studies.bench.results import Measured, Ratio, Results, speedup
 
 
 class Bar(NamedTuple):
-    """A promise: how many times as fast as another it must be, and would like to be."""
+    """A promise: how many times as fast as another it must be, and would like to be. SAC is held to those of TD3."""
 
     what: str
     must: float

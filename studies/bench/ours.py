@@ -1,4 +1,4 @@
-"""Our TD3 as a contestant: dense, masked or sparse, its gradients in closed form or by autograd."""
+"""Our agent as a contestant: dense, masked or sparse, its gradients in closed form or by autograd."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from rl.agent import Agent
 from rl.environment import make, sizes
 from rl.replay import UniformReplay
 from rl.streams import stream
-from rl.td3 import td3
 from rl.train import Episode, Record, train
 from sparsity import Event, Method, Sparsifier
 from sparsity.cost import Size, size, thinned, training_flops
@@ -48,7 +47,7 @@ def method_row(setting: Setting, density: float | None) -> Method:
 
 
 class Ours:
-    """TD3 of this package with its sparsifiers, on a full-sized memory and the real environment."""
+    """An agent of this package with its sparsifiers, on a full-sized memory and the real environment."""
 
     def __init__(self, kind: str, density: float | None, setting: Setting) -> None:
         torch.set_num_threads(setting.threads)
@@ -132,17 +131,23 @@ class Ours:
 
     def _made(self, width: int, *, analytic: bool = True) -> Agent:
         hidden = (width, width)
-        return td3(
-            *sizes(self._env),
-            0,
-            torch.device("cpu"),
-            torch.float32,
+        chosen = part(
+            self._setting.agent,
             learning_rate=self._setting.learning_rate,
             batch_size=self._setting.batch,
             actor_hidden=hidden,
             critic_hidden=hidden,
             analytic=analytic,
         )
+        observation_size, action_size = sizes(self._env)
+        made: Agent = default_registry().bind("agent", chosen)(
+            observation_size=observation_size,
+            action_size=action_size,
+            seed=0,
+            device=torch.device("cpu"),
+            dtype=torch.float32,
+        )
+        return made
 
     def _filled(self) -> UniformReplay:
         observation_size, action_size = sizes(self._env)

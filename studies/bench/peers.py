@@ -1,4 +1,4 @@
-"""Dense TD3 as others ship it: Stable-Baselines3 (torch) and SBX (JAX), set up as equals of ours."""
+"""Dense TD3 and SAC as others ship them: Stable-Baselines3 (torch) and SBX (JAX), set up as equals of ours."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def missing(kind: str) -> str:
 
 
 class Peer:
-    """One of their TD3 agents, its memory filled, its noise and widths as ours."""
+    """One of their agents, its memory filled, its noise and widths as ours."""
 
     def __init__(self, kind: str, setting: Setting) -> None:
         import torch
@@ -34,7 +34,8 @@ class Peer:
         torch.set_flush_denormal(True)
         theirs: Any = importlib.import_module(MODULES[kind])
         self._batch = setting.batch
-        self._model: Any = theirs.TD3(
+        noise = {"action_noise": _noise(setting.env)} if setting.agent == "td3" else {}
+        self._model: Any = getattr(theirs, setting.agent.upper())(
             "MlpPolicy",
             setting.env,
             learning_rate=setting.learning_rate,
@@ -43,7 +44,7 @@ class Peer:
             train_freq=1,
             gradient_steps=1,
             policy_kwargs={"net_arch": [setting.width, setting.width]},
-            action_noise=_noise(setting.env),
+            **noise,
             seed=0,
             device="cpu",
         )

@@ -22,7 +22,7 @@ LAYER: Final = "layer"
 CHOICE: Final = "choice"
 """Another, that runs a sparse layer as it is and filled up, for `--calibrate`."""
 PEERS: Final = ("sbx", "sb3")
-"""Dense TD3 as others ship it, the faster first: ratios are to the first that is there."""
+"""Dense agents as others ship them, the faster first: ratios are to the first that is there."""
 START_SECONDS: Final = dict.fromkeys((*OURS, "sb3", LAYER, CHOICE), 4.0) | {"sbx": 15.0}
 """To import, build and warm up, on one core of 2024. XLA compiles."""
 
@@ -56,6 +56,7 @@ class Setting:
     published: bool = False
     """The paper's setting: DS as its text has it, its densities and learning rate. Else ERK, events every 1,000."""
     env: str = "HalfCheetah-v5"
+    agent: str = "td3"
 
     @property
     def learning_rate(self) -> float:
@@ -65,7 +66,8 @@ class Setting:
     def title(self) -> str:
         threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
         paper = ", as in Sokar et al. 2022: DS, lambdas 7 and 64, learning rate 1e-3" if self.published else ""
-        return f"width {self.width}, batch {self.batch}, {threads}{paper}"
+        agent = "" if self.agent == "td3" else f"{self.agent.upper()}, "
+        return f"{agent}width {self.width}, batch {self.batch}, {threads}{paper}"
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,7 @@ def groups(
     kinds: Sequence[str],
     method: str,
     published: bool,
+    agent: str = "td3",
 ) -> tuple[Group, ...]:
     """Every width with every batch size on the fewest threads, then the paper's setting, then the other threads.
 
@@ -137,12 +140,12 @@ def groups(
         Contestant(kind, density) for kind in kinds for density in (densities if kind in WITH_DENSITY else (None,))
     )
     fewest, *more = sorted(threads)
-    made = [Group(Setting(width, batch, fewest, method), members) for width in widths for batch in batches]
-    if published:
+    made = [Group(Setting(width, batch, fewest, method, agent=agent), members) for width in widths for batch in batches]
+    if published and agent == "td3":
         made.append(
             Group(Setting(PAPER_WIDTH, PAPER_BATCH, fewest, "ds", published=True), tuple(map(Contestant, kinds)))
         )
-    made += [Group(Setting(width, max(batches), n, method), members) for n in more for width in widths]
+    made += [Group(Setting(width, max(batches), n, method, agent=agent), members) for n in more for width in widths]
     return tuple(made)
 
 

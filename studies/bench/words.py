@@ -67,6 +67,7 @@ def plan(command: cli.Bench, available: Sequence[int]) -> Plan:
         kinds=kinds,
         method=command.method,
         published=PAPER_WIDTH in widths and PAPER_BATCH in batches,
+        agent=command.agent,
     )
     layers = layer_groups([int(width) for width in widths], [int(batch) for batch in batches])
     return Plan(made, _repeats(command), cores, notes=tuple(notes), layers=layers if "sparse" in kinds else ())
