@@ -208,16 +208,19 @@ def register_method(register: Callable[..., object]) -> None:
         GMP,
         name="gmp",
         about="Dense at first, then the smallest leave layer by layer along a cubic, and none returns.",
-        source="Zhu & Gupta, To Prune, or Not to Prune, ICLR workshop; window of Graesser et al. 2022",
+        source="Zhu & Gupta, To Prune, or Not to Prune, ICLR workshop",
         year=2018,
-        departures=("Layers fall on the line between full and final density, as code for TensorFlow and JAX does.",),
+        departures=(
+            "The window, 20 to 80 % of the run, is that of Graesser et al. 2022.",
+            "Layers fall on the line between full and final density, as code for TensorFlow and JAX does.",
+        ),
     )
     register(
         GMP_GLOBAL,
         name="gmp_global",
         about="The same cubic, the smallest of the whole network leaving, whatever their layer.",
-        source="Zhu & Gupta, To Prune, or Not to Prune, ICLR workshop; ranked globally as by Frankle & Carbin 2019",
-        year=2018,
+        source="Zhu & Gupta, To Prune, or Not to Prune, ICLR workshop; ranked over the network as by Frankle & Carbin",
+        year=2019,
     )
     register(
         SET,

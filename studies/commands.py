@@ -245,7 +245,7 @@ def _parts(command: cli.Parts) -> int:
     if command.kind is not None and command.kind not in KINDS:
         registry.entry(command.kind, "")  # It says which kinds there are.
     if command.kind is not None and command.name is not None:
-        print(part_page(registry.entry(command.kind, command.name)))
+        print(part_page(registry.entry(command.kind, command.name), registry))
     else:
         print(part_list(registry, command.kind))
     return 0

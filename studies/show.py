@@ -9,6 +9,7 @@ from typing import get_args
 from registry import KINDS, Entry, Kind, Registry
 from studies.outcome import Status
 from studies.outcomes import collect
+from studies.pages import cited, method_page
 from studies.problems import clean
 from studies.read import CATALOGUE
 from studies.runner import Plan
@@ -98,15 +99,20 @@ def part_list(registry: Registry, kind: str | None) -> str:
         entries = registry.entries(name)
         wide = max((len(entry.name) for entry in entries), default=0)
         lines += ["", _heading(KINDS[name])] if lines else [_heading(KINDS[name])]
-        lines += [f"  {entry.name:{wide}}  {entry.summary}{_maker(entry)}" for entry in entries]
+        for entry in entries:
+            lines.append(f"  {entry.name:{wide}}  {entry.summary}{_maker(entry)}")
+            lines += [f"  {'':{wide}}  {cited(entry)}"] if cited(entry) else []
         lines += [] if entries else ["  none"]
     return "\n".join(lines)
 
 
-def part_page(entry: Entry) -> str:
+def part_page(entry: Entry, registry: Registry) -> str:
     """All that is known of one part."""
     import inspect
 
+    if entry.kind.name == "method":
+        page = method_page(entry, registry).partition("\n")[2]
+        return f"method {entry.name}\n{page}\nfrom: {entry.origin}"
     text = entry.facts.get("about") or inspect.getdoc(entry.value) or "no documentation"
     lines = [f"{entry.kind.name} {entry.name}", "", text, ""]
     if entry.kind.row:
