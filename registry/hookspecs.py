@@ -69,7 +69,7 @@ KINDS = {
             (),
             "a row of chosen parts",
             row="sparsity.method:Method",
-            facts=("source", "year", "departures"),
+            facts=("source", "year", "departures", "own"),
         ),
         Kind("agent", ("observation_size", "action_size", "seed", "device", "dtype"), "an agent that learns"),
         Kind("replay", ("observation_size", "action_size"), "a memory of transitions"),

@@ -3,6 +3,7 @@
 Each row follows its paper's text; where the released code does otherwise, that is a row of its own, `..._released`.
 `departures` are what a row does not do as its authors do. Counts are always exact here, `floor(f nnz)` connections an
 event: where others take the ceiling, one more, or whatever ties at a threshold, that is not said again.
+`own` are the fields in which a row is what it is, which studies do not share out with `[all]`.
 """
 
 from __future__ import annotations
@@ -190,6 +191,7 @@ def register_method(register: Callable[..., object]) -> None:
         source="Tanaka et al., Pruning Neural Networks without Any Data by Iteratively Conserving Synaptic Flow, "
         "NeurIPS",
         year=2020,
+        own=("initial",),
         departures=("Biases are left out of the flow, and so are output scale and squashing.",),
     )
     register(
@@ -248,6 +250,7 @@ def register_method(register: Callable[..., object]) -> None:
         about="SET with long periods and large swaps until the end, to have explored many connections in time.",
         source="Liu et al., Do We Actually Need Dense Over-Parameterization? In-Time Over-Parameterization, ICML",
         year=2021,
+        own=("schedule",),
         departures=("The fraction falls along a cosine, as in the authors' code; the text gives its start.",),
     )
     register(
@@ -256,6 +259,7 @@ def register_method(register: Callable[..., object]) -> None:
         about="RigL after the step, with long periods and large swaps until the end.",
         source="Liu et al., Do We Actually Need Dense Over-Parameterization? In-Time Over-Parameterization, ICML",
         year=2021,
+        own=("schedule",),
         departures=("The fraction falls along a cosine, as in the authors' code; the text gives its start.",),
     )
     register(
@@ -314,6 +318,7 @@ def register_method(register: Callable[..., object]) -> None:
         about="With a soft memory bound that tightens: 1.5 d, 1.25 d, then d (EM&S).",
         source="Yuan et al., MEST: Accurate and Fast Memory-Economic Sparse Training Framework on the Edge, NeurIPS",
         year=2021,
+        own=("schedule",),
         departures=("Stages are shares of the run, of 90, 120 and 160 epochs.",),
     )
     register(
@@ -356,6 +361,7 @@ def register_method(register: Callable[..., object]) -> None:
         about="Only the input layer is sparse, so that noisy features are filtered out automatically.",
         source="Grooten et al., Automatic Noise Filtering with Dynamic Sparse Training in Deep RL, AAMAS",
         year=2023,
+        own=("eligible",),
         departures=("One connection more than the fraction leaves in the code.",),
     )
     register(
@@ -372,6 +378,7 @@ def register_method(register: Callable[..., object]) -> None:
         about="As its code does it: the first topology keeps the largest initial weights.",
         source="released code of Tan et al., RLx2",
         year=2023,
+        own=("initial",),
         departures=(
             "Targets start with the online topology; theirs are dense until the first update.",
             "SAC's growth score is the critic's own gradient; theirs has the actor's loss in it too.",
@@ -383,6 +390,7 @@ def register_method(register: Callable[..., object]) -> None:
         about="Grows from 0.2 to 0.75 by gradient, pruning 0.4 of what it grows; then RigL. Its memory: `reviewed`.",
         source="released code of Liu et al., Neuroplastic Expansion in Deep Reinforcement Learning, ICLR",
         year=2025,
+        own=("schedule",),
         departures=(
             "Layers grow in proportion to their final density; theirs each by 0.008 of the room below 0.8.",
             "Adam's step counter is not reset at events, a side effect of a branch of the code.",

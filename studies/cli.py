@@ -93,7 +93,7 @@ class StudyRun(Setup):
     study: Positional[Text] = None
     """Name in the store or the catalogue, or a .toml file."""
     methods: Text = None
-    """dense,static,set,rigl,ds"""
+    """dense,set,rigl, or all: what `sparsity parts method` lists"""
     envs: Text = None
     """Hopper-v5,HalfCheetah-v5"""
     agents: Annotated[str | None, arg(aliases=["--agent"], metavar="TEXT", help_behavior_hint="")] = None

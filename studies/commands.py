@@ -120,7 +120,7 @@ def _train(command: cli.Train) -> int:
 
 def _study_run(command: cli.StudyRun) -> int:
     registry, store = _registry(command), Store(command.store)
-    words = flags.grid(command)
+    words = flags.grid(command, registry.names("method"))
     if command.study is None:
         if "methods" not in words or "envs" not in words:
             raise BadInput(

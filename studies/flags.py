@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from studies import cli
 from studies.problems import BadInput, clean
 
 
-def grid(command: cli.StudyRun) -> dict[str, Any]:
-    """The flags that say what to compare, as a study file would."""
+def grid(command: cli.StudyRun, methods: Iterable[str]) -> dict[str, Any]:
+    """The flags that say what to compare, as a study file would. `methods` are those that `all` stands for."""
     grid: dict[str, Any] = {}
     if command.methods is not None:
-        grid["methods"] = {name: {"base": name} for name in _split(command.methods)}
+        named = _split(command.methods)
+        grid["methods"] = {name: {"base": name} for name in (methods if named == ["all"] else named)}
     if command.envs is not None:
         grid["envs"] = _split(command.envs)
     if command.agents is not None:

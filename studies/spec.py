@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from registry import Part, PartError, Registry, nearest
+from registry import Entry, Part, PartError, Registry, nearest
 from sparsity import Method
 
 Density = float | Mapping[str, float]
@@ -48,25 +48,38 @@ def choose(
     spec: str | Mapping[str, Any],
     registry: Registry,
     *,
+    preset: Callable[[str], Iterable[Mapping[str, Any]]] = lambda base: (),
     shared: Iterable[Mapping[str, Any]] = (),
     learners: Iterable[str] = (),
 ) -> Choice:
-    """The methods that a row's words mean. `shared` changes come between the base and the row's own words."""
+    """The methods that a row's words mean. Between the base and the row's own words come what a `preset` changes in the
+    base, and then what all rows share."""
     spec = {"base": spec} if isinstance(spec, str) else dict(spec)
     base = spec.pop("base", None)
     if not isinstance(base, str):
         raise PartError(f"a method needs a base, one of {', '.join(registry.names('method'))}")
     learners = tuple(learners)
     own = {name: spec.pop(name) for name in learners if name in spec}
-    method: Method = registry.entry("method", base).value
+    entry = registry.entry("method", base)
+    method: Method = entry.value
+    for change in preset(base):
+        method = changed(method, change, registry, lenient=True)
     shared = tuple(shared) if _is_sparse(method) else ()
     for change in shared:
-        if method.schedule.name == "never":  # A row that never swaps has no share in when the others do.
-            change = {field: value for field, value in change.items() if field != "schedule"}
+        change = {field: value for field, value in change.items() if field not in _own_fields(entry)}
         method = changed(method, change, registry, lenient=True)
     method = changed(method, spec, registry, known=learners)
-    by_learner = {name: _override(name, words, method, shared, registry) for name, words in own.items()}
+    by_learner = {name: _override(name, words, method, preset, shared, registry) for name, words in own.items()}
     return Choice(base, method, by_learner, _sets_density(spec) or any(map(_sets_density, own.values())))
+
+
+def _own_fields(entry: Entry) -> tuple[str, ...]:
+    """What a row does not share with others, as it is what it is by them: ANF by its input layer, SynFlow by its start.
+
+    A row that never swaps has no share in when the others do.
+    """
+    own: tuple[str, ...] = tuple(entry.facts.get("own", ()))
+    return (*own, "schedule") if entry.value.schedule.name == "never" else own
 
 
 def changed(
@@ -106,10 +119,15 @@ def takes(method: Method, field: str, setting: str, registry: Registry) -> bool:
 
 
 def _override(
-    name: str, words: Any, method: Method, shared: tuple[Mapping[str, Any], ...], registry: Registry
+    name: str,
+    words: Any,
+    method: Method,
+    preset: Callable[[str], Iterable[Mapping[str, Any]]],
+    shared: tuple[Mapping[str, Any], ...],
+    registry: Registry,
 ) -> Method:
     if isinstance(words, str) or (isinstance(words, Mapping) and "base" in words):
-        return choose(words, registry, shared=shared).method
+        return choose(words, registry, preset=preset, shared=shared).method
     if not isinstance(words, Mapping):
         raise PartError(f"{name} must be a method's name or a table, not {words!r}")
     return changed(method, words, registry)

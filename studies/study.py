@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 from registry import Part, PartError, Registry, nearest, part
@@ -129,9 +130,8 @@ class Study:
         for field_ in method_axes:
             if isinstance(words, Mapping) and field_ in words:
                 raise PartError(f"[axes] {field_} has no effect on this row: it sets {field_} itself")
-        base = words if isinstance(words, str) else words.get("base", "") if isinstance(words, Mapping) else ""
-        shared = [*self._preset_changes(str(base), env, registry), self.all, method_axes]
-        choice = choose(words, registry, shared=shared, learners=learners)
+        preset = partial(self._preset_changes, env=env, registry=registry)
+        choice = choose(words, registry, preset=preset, shared=[self.all, method_axes], learners=learners)
         shown = {key: _shown(value) for key, value in axes.items()}
         cells = []
         for density in self._densities_of(choice, registry):

@@ -58,6 +58,17 @@ def test_a_shared_schedule_passes_by_rows_that_never_swap() -> None:
         assert row("static", all={"schedule": words}).schedule.name == "never"
 
 
+def test_what_a_row_is_by_is_not_shared_out() -> None:
+    """SynFlow is its first topology and ANF its input layer: without, they would be other rows by another name."""
+    shared = {"eligible": "hidden", "initial": "random", "schedule": {"part": "periodic", "every": 7}}
+    assert row("synflow", all=shared).initial.name == "synflow"
+    assert row("anf", all=shared).eligible.name == "input"
+    assert row("itop_rigl", all=shared).schedule.settings["every"] == 4000
+    assert row("rlx2_released", all=shared).initial.name == "magnitude"
+    assert row("rlx2", all=shared).schedule.settings["every"] == 7
+    assert row({"base": "anf", "eligible": "hidden"}, all=shared).eligible.name == "hidden"
+
+
 def test_a_density_holds_whatever_the_order_of_the_keys() -> None:
     for words in (
         {"base": "set", "density": 0.1, "allocation": "er"},
