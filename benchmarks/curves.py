@@ -4,8 +4,9 @@
 
 Each run is a process and a file of its own in the folder, so that a second call goes on where the first was stopped.
 The table gives the mean area under the curve (the mean of all evaluations, step 0 included) with its t-interval over
-seeds. `wrong tau` is ours with targets that move a hundred times too slowly: the check has to catch it. Needs the extra
-`bench`.
+seeds, and as a share of the peer's, both above the random policy: returns cross zero, and a ratio of them as they are
+would mean nothing. `wrong tau` is ours with targets that move a hundred times too slowly: the check
+has to catch it. Needs the extra `bench`.
 """
 
 from __future__ import annotations
@@ -109,12 +110,26 @@ def one(library: str, agent: str, seed: int, steps: int) -> Curve:
     return ours(agent, seed, steps, **({"tau": WRONG_TAU} if library == WRONG else {}))
 
 
-def report(areas: dict[tuple[str, str], NDArray[np.float64]]) -> tuple[str, bool]:
+def floor(folder: Path) -> float:
+    """The random policy's mean return over 30 episodes, once a folder."""
+    kept = folder / "random-policy.json"
+    if not kept.exists():
+        from rl.environment import make, sizes
+        from rl.random_policy import random
+        from rl.train import evaluate
+
+        env = make(ENV)
+        returns, _ = evaluate(random(sizes(env)[1], 0), env, episodes=30, seed=0)
+        kept.write_text(json.dumps(float(np.mean(returns))))
+    return float(json.loads(kept.read_text()))
+
+
+def report(areas: dict[tuple[str, str], NDArray[np.float64]], floor: float) -> tuple[str, bool]:
     """The table, and whether ours is within the margin of its peer and the wrong one outside."""
     lines, good = [f"{'agent':<6} {'':<18} {'n':>2} {'area':>8} {'95% interval':>20} {'of its peer':>12}"], True
     for (agent, library), values in areas.items():
         reference = float(areas[agent, PEER].mean()) if (agent, PEER) in areas else float("nan")
-        share = float(values.mean()) / reference
+        share = float(values.mean() - floor) / (reference - floor)
         half = stats.sem(values) * stats.t.ppf(0.975, len(values) - 1) if len(values) > 1 else float("nan")
         interval = f"[{values.mean() - half:.0f}, {values.mean() + half:.0f}]"
         lines.append(f"{agent:<6} {library:<18} {len(values):>2} {values.mean():>8.0f} {interval:>20} {share:>11.2f}x")
@@ -151,8 +166,8 @@ def main() -> int:
         ])
         for agent in said.agents for library in said.libraries
     }  # fmt: skip
-    table, good = report(areas)
-    print(table)
+    table, good = report(areas, floor(said.into))
+    print(f"{table}\nrandom policy: {floor(said.into):.0f}")
     return 0 if good else 1
 
 
