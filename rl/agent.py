@@ -42,7 +42,12 @@ class Learner(NamedTuple):
 
 
 class Agent(Protocol):
-    """Acts in [-1, 1] and learns. It knows its networks, and nothing of what hangs on their optimisers."""
+    """Acts in [-1, 1] and learns. It knows its networks, and nothing of what hangs on their optimisers.
+
+    One whose targets look several steps ahead also has `multi_step`, the most of them, `horizon`, those that its next
+    update wants, and `discount`. One whose policy a memory may ask for has `mean_actions(observation)`: actions without
+    noise, (batch, action_size), for observations (batch, size).
+    """
 
     batch_size: int
 

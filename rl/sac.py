@@ -117,7 +117,8 @@ class SAC:
     @torch.no_grad()
     def mean_actions(self, observation: Tensor) -> Tensor:
         """tanh(mean), (batch, action_size), of observations (batch, size)."""
-        return torch.tanh(self.actor(observation)[:, : self.actor.action_size])
+        actions: Tensor = torch.tanh(self.actor(observation)[:, : self.actor.action_size])
+        return actions
 
     def update(self, batch: Batch) -> Mapping[str, float]:
         """Algorithm 1, from the mini-batch on: both critics, the policy, the temperature, the slow copies.

@@ -32,6 +32,9 @@ class Passes(Protocol):
     def slope(self, inputs: tuple[Tensor, ...], factor: float, wanted: int) -> tuple[Tensor, Tensor]:
         """The first copy's outputs (batch,), and d (factor x their sum) / d input number `wanted`."""
 
+    def activations(self, inputs: tuple[Tensor, ...]) -> list[Tensor]:
+        """What each hidden layer puts out after ReLU, (copies, batch, width)."""
+
     def single(self, observation: NDArray[Any]) -> NDArray[Any]:
         """The first copy's output (out,) for one sample (in,)."""
 
@@ -103,6 +106,10 @@ class Stack:
         back = self.pull(tape, torch.full_like(out, factor), learns=False, wanted=wanted)
         assert back is not None
         return out[0].squeeze(-1), back
+
+    def activations(self, inputs: tuple[Tensor, ...]) -> list[Tensor]:
+        _, tape = self.record(inputs)
+        return [(x if x.dim() == 3 else x.unsqueeze(0)).mT for x in tape.read[1:]]
 
     def single(self, observation: NDArray[Any]) -> NDArray[Any]:
         parameters = [self._values(layer, 1) for layer in self.layers]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ def on_replay(build: Callable[[], Any]) -> Iterator[str]:
     yield from misfits
     if not misfits:
         yield from _on_rows(batch)
+        yield from _on_horizon(replay)
         yield from _on_draws(replay, build)
 
 
@@ -74,6 +76,29 @@ def _on_rows(batch: Batch) -> Iterator[str]:
             yield f"samples an {name} that was not added with its reward: keep transitions whole, and copy arrays"
     if not torch.equal(batch.terminated, number % 2):
         yield "samples `terminated` otherwise than it was added: 1.0 where the task ended, 0.0 at a time limit"
+
+
+def _on_horizon(replay: Any) -> Iterator[str]:
+    """Two steps ahead: of what was added, 2 and 4 go on, and the others ended, two of them by time."""
+    parameters = inspect.signature(replay.sample).parameters
+    if "horizon" not in parameters and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    how: dict[str, Any] = {"device": torch.device("cpu"), "dtype": torch.float32, "horizon": 2, "discount": 0.5}
+    batch = replay.sample(32, numpy_generator(stream(0, "replay")), **how)
+    number = batch.observation[:, 0]
+    on = ((number == 2) | (number == 4)).float()
+    wanted = {
+        "reward": number + on * 0.5 * (number + 1),
+        "next_observation": (number + on + 100)[:, None].expand(-1, SIZES[0]),
+        "terminated": (number + on) % 2,
+        "steps": 1 + on,
+    }
+    wrong = [name for name, value in wanted.items() if not same(getattr(batch, name), value.contiguous())]
+    if wrong:
+        told = (
+            "sum discounted rewards up to the episode's end, be it by a time limit, and tell how many steps that took"
+        )
+        yield f"samples {' and '.join(wrong)} wrongly over horizon=2: {told}"
 
 
 def _on_draws(replay: Any, build: Callable[[], Any]) -> Iterator[str]:

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from registry import hookimpl
 from rl.adam import Adam
-from rl.agent import Batch, Learner, clear_gradients, learner_state, load_learner_state
+from rl.agent import Batch, Learner, bootstrapped, clear_gradients, learner_state, load_learner_state
 from rl.networks import Actor, Critics
-from rl.settings import demand
+from rl.settings import demand, demand_horizon, demand_learning, demand_widths
 from rl.streams import numpy_generator, stream, torch_generator
 from rl.tracking import Target
 
@@ -42,6 +42,8 @@ class TD3:
     exploration_noise: float
     target_noise: float
     noise_clip: float
+    multi_step: int
+    multi_step_after: int
     analytic: bool
     device: torch.device
     dtype: torch.dtype
@@ -53,6 +55,17 @@ class TD3:
         if explore:
             action = action + self.exploration.normal(0, self.exploration_noise, action.shape)
         return action.clip(-1, 1).astype(np.float32)
+
+    @property
+    def horizon(self) -> int:
+        """Environment steps that the next update's targets look ahead."""
+        return self.multi_step if self.updates >= self.multi_step_after else 1
+
+    @torch.no_grad()
+    def mean_actions(self, observation: Tensor) -> Tensor:
+        """pi(s), (batch, action_size), of observations (batch, size)."""
+        actions: Tensor = self.actor(observation)
+        return actions
 
     def update(self, batch: Batch) -> Mapping[str, float]:
         """Algorithm 1, from the mini-batch on: both critics, then every `policy_delay` updates the rest.
@@ -84,13 +97,14 @@ class TD3:
     def bootstrap(self, batch: Batch) -> Tensor:
         """y = r + discount (1 - terminated) min_i Q_i'(s', a'), a' = clip(pi'(s') + clip(noise, -c, c), -1, 1)
 
-        where noise ~ N(0, target_noise). Draws from `smoothing`: every call is another sample.
+        where noise ~ N(0, target_noise). Draws from `smoothing`: every call is another sample. Over several steps
+        rewards add up, uncorrected for the policy that has changed since.
         """
         noise = torch.empty_like(batch.action).normal_(0, self.target_noise, generator=self.smoothing)
         noise.clamp_(-self.noise_clip, self.noise_clip)
         action = (self.actor_target.module(batch.next_observation) + noise).clamp_(-1, 1)
         q: Tensor = self.critics_target.module(batch.next_observation, action).amin(dim=0)
-        return torch.addcmul(batch.reward, 1 - batch.terminated, q, value=self.discount)
+        return bootstrapped(batch, q, self.discount)
 
     def _update_actor(self, observation: Tensor) -> dict[str, float]:
         """Minimise -mean Q_1(s, pi(s)), the deterministic policy gradient (Silver et al. 2014)."""
@@ -148,32 +162,33 @@ def td3(
     noise_clip: float = 0.5,
     actor_hidden: tuple[int, ...] = (256, 256),
     critic_hidden: tuple[int, ...] = (256, 256),
+    critics: int = 2,
+    multi_step: int = 1,
+    multi_step_after: int = 0,
     analytic: bool = True,
 ) -> TD3:
     """TD3 (Fujimoto, van Hoof & Meger 2018, Algorithm 1). Settings out of range raise ValueError.
 
-    `weight_decay` is coupled L2 (added to the gradient before Adam) on all parameters, biases included.
+    `weight_decay` is coupled L2 (added to the gradient before Adam) on all parameters, biases included. `multi_step`
+    steps a target, after `multi_step_after` updates of one (RLx2: 3 after 300,000).
     `analytic` takes the gradients of both losses in closed form; without, autograd does, more slowly and equal but for
     rounding.
     """
-    demand(
-        0 < learning_rate < float("inf"),
-        "learning_rate of td3",
-        learning_rate,
-        "finite and above 0, for instance 0.0003",
+    demand_learning(
+        "td3",
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        batch_size=batch_size,
+        discount=discount,
+        tau=tau,
     )
-    demand(weight_decay >= 0, "weight_decay of td3", weight_decay, "at least 0; 0 is none")
-    demand(batch_size >= 1, "batch_size of td3", batch_size, "at least 1 transition")
-    demand(0 <= discount <= 1, "discount of td3", discount, "in [0, 1], for instance 0.99")
-    demand(0 < tau <= 1, "tau of td3", tau, "in (0, 1], for instance 0.005")
+    demand_widths("td3", actor_hidden=actor_hidden, critic_hidden=critic_hidden)
+    demand_horizon("td3", multi_step, multi_step_after)
     demand(policy_delay >= 1, "policy_delay of td3", policy_delay, "at least 1 critic update an actor update")
     demand(exploration_noise >= 0, "exploration_noise of td3", exploration_noise, "at least 0; 0 is none")
     demand(target_noise >= 0, "target_noise of td3", target_noise, "at least 0; 0 is none")
     demand(noise_clip >= 0, "noise_clip of td3", noise_clip, "at least 0")
-    demand(min(actor_hidden, default=0) >= 1, "actor_hidden of td3", actor_hidden, "one or more widths of at least 1")
-    demand(
-        min(critic_hidden, default=0) >= 1, "critic_hidden of td3", critic_hidden, "one or more widths of at least 1"
-    )
+    demand(critics >= 1, "critics of td3", critics, "at least 1; TD3 has 2, DDPG 1")
 
     def adam(network: nn.Module) -> Adam:
         return Adam(network.parameters(), lr=learning_rate, weight_decay=weight_decay)
@@ -182,14 +197,14 @@ def td3(
     drawn = [torch_generator(stream(seed, "networks", i)) for i in range(2)]
     sizes = (observation_size, action_size)
     actor = Actor(*sizes, actor_hidden, generator=drawn[0], dtype=dtype, device=device)
-    critics = Critics(*sizes, critic_hidden, generator=drawn[1], dtype=dtype, device=device)
+    population = Critics(*sizes, critic_hidden, generator=drawn[1], copies=critics, dtype=dtype, device=device)
     return TD3(
         actor=actor,
         actor_target=Target(actor, tau=tau),
         actor_optimizer=adam(actor),
-        critics=critics,
-        critics_target=Target(critics, tau=tau),
-        critics_optimizer=adam(critics),
+        critics=population,
+        critics_target=Target(population, tau=tau),
+        critics_optimizer=adam(population),
         exploration=numpy_generator(stream(seed, "exploration")),
         smoothing=torch_generator(stream(seed, "target_noise"), device),
         batch_size=batch_size,
@@ -198,6 +213,8 @@ def td3(
         exploration_noise=exploration_noise,
         target_noise=target_noise,
         noise_clip=noise_clip,
+        multi_step=multi_step,
+        multi_step_after=multi_step_after,
         analytic=analytic,
         device=torch.device(device),
         dtype=dtype,

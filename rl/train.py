@@ -1,5 +1,6 @@
 """Act, store, update, evaluate: one agent on one environment, told as records for the caller to keep."""
 
+import inspect
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
@@ -80,6 +81,8 @@ def train(
     Raises Diverged at the first action, observation, reward, loss or weight that is not finite.
     """
     _check_plan(steps, warmup, eval_every, episodes, signals_every)
+    _check_memory(agent, replay)
+    wants_mean, review_every = getattr(replay, "wants_mean", False), getattr(replay, "review_every", None)
     warmup_actions, draws = numpy_generator(stream(seed, "warmup")), numpy_generator(stream(seed, "replay"))
     learns = bool(agent.learners())
     figures = Means()
@@ -104,15 +107,18 @@ def train(
         reward = _finite("reward", float(reward), step)
 
         # Store
-        replay.add(observation, action, reward, bool(terminated), bool(truncated), following)
+        mean = {"mean_action": _mean_action(agent, observation, action, learns and step > warmup)} if wants_mean else {}
+        replay.add(observation, action, reward, bool(terminated), bool(truncated), following, **mean)
         observation = following
         return_, length = return_ + reward, length + 1
 
         # Update
         if learns and step > warmup:
-            batch = replay.sample(agent.batch_size, draws, device=device, dtype=dtype)
+            batch = replay.sample(agent.batch_size, draws, device=device, dtype=dtype, **_ahead(agent))
             figures.add(_updated(agent, batch, step), step)
             updates += 1
+            if review_every is not None and step % review_every == 0:
+                replay.review(agent)  # type: ignore[attr-defined]
 
         # Report
         if terminated or truncated:
@@ -176,6 +182,40 @@ class Means:
         means = {name: total / self._counts[name] for name, total in self._sums.items()}
         self._sums, self._counts = {}, {}
         return means
+
+
+def _ahead(agent: Agent) -> dict[str, Any]:
+    """What an agent whose targets look several steps ahead asks of a memory."""
+    horizon = getattr(agent, "horizon", 1)
+    return {"horizon": horizon, "discount": agent.discount} if horizon > 1 else {}  # type: ignore[attr-defined]
+
+
+def _mean_action(
+    agent: Agent, observation: NDArray[np.float32], action: NDArray[np.float32], learned: bool
+) -> NDArray[Any]:
+    """What the policy does without noise; an action at random is its own mean."""
+    if not learned:
+        return action
+    example = next(agent.learners()[0].module.parameters())
+    row = torch.from_numpy(observation).to(device=example.device, dtype=example.dtype).unsqueeze(0)
+    mean: NDArray[Any] = agent.mean_actions(row)[0].cpu().numpy()  # type: ignore[attr-defined]
+    return mean
+
+
+def _check_memory(agent: Agent, replay: Replay) -> None:
+    """ValueError, before the first step, for an agent and a memory that do not understand each other."""
+    kind, memory = type(agent).__name__, type(replay).__name__
+    if getattr(agent, "multi_step", 1) > 1 and not _takes(replay.sample, "horizon"):
+        raise ValueError(
+            f"{kind} looks several steps ahead, and {memory}.sample knows no `horizon`: set multi_step = 1"
+        )
+    if getattr(replay, "wants_mean", False) and agent.learners() and not hasattr(agent, "mean_actions"):
+        raise ValueError(f"{memory} asks for the policy's actions, and {kind} has no mean_actions: use another replay")
+
+
+def _takes(function: Any, name: str) -> bool:
+    parameters = inspect.signature(function).parameters
+    return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
 def _updated(agent: Agent, batch: Batch, step: int) -> Mapping[str, float]:

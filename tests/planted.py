@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from registry import hookimpl, part
-from rl import Target, td3, uniform
+from rl import Target, UniformReplay, td3, uniform
 from sparsity import SET, Method
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -337,6 +337,16 @@ def confusing(observation_size: int, action_size: int) -> Any:
     add = memory.add
     memory.add = lambda s, a, r, terminated, truncated, after: add(s, a, r, terminated or truncated, False, after)
     return memory
+
+
+@planted("replay", "samples reward and next_observation and terminated and steps wrongly over horizon=2")
+def crossing(observation_size: int, action_size: int) -> Any:
+    class Crossing(UniformReplay):
+        def _look_ahead(self, rows: Any, ages: Any, horizon: int, discount: float) -> Any:
+            rows[:, self._reward + 1 : self._next] = 0  # A walk that sees no end goes over it.
+            return super()._look_ahead(rows, ages, horizon, discount)
+
+    return Crossing(observation_size, action_size, 100)
 
 
 @planted("replay", "samples differently with equal generators")

@@ -280,6 +280,19 @@ class SparseStack:
         kernels.single(numbers, *self._index, self.pattern.plan, x, y)
         return y
 
+    def activations(self, inputs: tuple[Tensor, ...]) -> list[Tensor]:
+        """What each hidden layer puts out after ReLU, (members, batch, width)."""
+        _, tape = self.record(inputs)
+        seen = Kept(tape.tiles, tape.tiles, tape.copies, tape.samples)
+        layers = [
+            torch.stack([
+                self._tiled(seen, seen.read, layer, member)[:, : tape.samples].t() for member in range(tape.copies)
+            ])
+            for layer in range(len(self.pattern.shapes) - 1)
+        ]  # fmt: skip
+        _give_back(tape.tiles)
+        return layers
+
     def dense_gradient(self, layer: int) -> Tensor | None:
         """Of one layer `(members, out, in)`, absent connections included, from what the passes back kept.
 
