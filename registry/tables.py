@@ -43,7 +43,7 @@ DEFAULT_PLUGINS = (
     "rl.replay",
     "rl.asking_replays",
     "rl.wrappers",
-    "studies.preset",
+    "studies.papers",
     "studies.loggers",
     "studies.executors.local",
 )

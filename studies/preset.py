@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final, NamedTuple
 
-from registry import hookimpl
+
+class Successor(NamedTuple):
+    """What Gymnasium has of an environment of mujoco-py, and what is to be said of it."""
+
+    env: str
+    said: str
+
+
+V3: Final[Mapping[str, Successor]] = {
+    "HalfCheetah": Successor("HalfCheetah-v5", "the same task"),
+    "Hopper": Successor("Hopper-v4", "the same task; v5 rewards differently"),
+    "Walker2d": Successor("Walker2d-v4", "the same task; v5 rewards and rubs differently"),
+    "Ant": Successor("Ant-v5", "not the same task (105 observations, v3 has 111): compare with your own dense rows"),
+    "Humanoid": Successor(
+        "Humanoid-v5", "not the same task (348 observations, v3 has 376): compare with your own rows"
+    ),
+}
+"""The environments that the papers name, which need mujoco-py and cannot be had any more."""
 
 
 @dataclass(frozen=True)
@@ -17,11 +35,13 @@ class Preset:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Of the agent."""
     run: Mapping[str, Any] = field(default_factory=dict)
-    """`warmup`, `eval_every`, `episodes`."""
+    """Keys of a study file: `warmup`, `eval_every`, `episodes`, `replay`, `wrappers`."""
     methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Changes by base method; methods not named are left as they are."""
+    """Changes by base method, of single learners too; methods not named are left as they are."""
     envs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Further changes to those methods, by the environment's name without its version."""
+    successors: Mapping[str, Successor] = field(default_factory=dict)
+    """What runs in place of the versions that the paper used, by the environment's name without its version."""
 
     def changes(self, base: str, env: str) -> list[Mapping[str, Any]]:
         """What the preset changes in a method for an environment, in order."""
@@ -30,26 +50,18 @@ class Preset:
         name = env.rpartition("-v")[0]
         return [self.methods[base], *([self.envs[name]] if name in self.envs else [])]
 
+    def environments(self, envs: Iterable[str]) -> list[str]:
+        """The environments to run for those that are named. A warning says what is not as in the paper."""
+        return [self._environment(env) for env in envs]
 
-DS_TD3 = Preset(
-    agent="td3",
-    settings={"learning_rate": 1e-3, "weight_decay": 2e-4, "batch_size": 100},
-    run={"warmup": 25_000, "eval_every": 5_000, "episodes": 10},
-    methods={"ds": {}, "ds_released": {}, "static": {"allocation": "lambdas", "initial": "bernoulli"}},
-    envs={
-        "Ant": {"allocation": {"first": 40.0, "rest": 64.0}},
-        "Humanoid": {"allocation": {"first": 61.0, "rest": 64.0}},
-    },
-)
-
-TD3_OFFICIAL = Preset(
-    agent="td3",
-    settings={"learning_rate": 3e-4, "weight_decay": 0.0, "batch_size": 256},
-    run={"warmup": 25_000, "eval_every": 5_000, "episodes": 10},
-)
-
-
-@hookimpl
-def register_preset(register: Callable[..., object]) -> None:
-    register(DS_TD3, name="ds-td3", about="TD3, DS-TD3 and Static-TD3 with one set of settings (Sokar et al. 2022).")
-    register(TD3_OFFICIAL, name="td3-official", about="TD3 as in its authors' released code (Fujimoto et al. 2018).")
+    def _environment(self, env: str) -> str:
+        name, _, version = env.rpartition("-v")
+        if name not in self.successors:
+            return env
+        successor, said = self.successors[name]
+        if version in ("2", "3"):
+            warnings.warn(f"{env} needs mujoco-py: {successor} runs in its place, {said}", stacklevel=2)
+            return successor
+        if env != successor:
+            warnings.warn(f"the paper's {name} is {successor} here, {said}; {env} was asked for and runs", stacklevel=2)
+        return env

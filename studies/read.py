@@ -201,6 +201,9 @@ def _with_preset(tables: dict[str, Any], registry: Registry) -> dict[str, Any]:
         preset = registry.entry("preset", name).value
     except PartError as error:
         raise BadInput(str(error)) from None
+    envs = tables.get("envs")
+    if isinstance(envs, list) and all(isinstance(env, str) for env in envs):
+        tables = {**tables, "envs": preset.environments(envs)}
     own = tables.get("settings") or {}
     mine = own.get(preset.agent, {}) if isinstance(own, Mapping) else {}
     settings = {**own, preset.agent: {**preset.settings, **mine}}

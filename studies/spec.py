@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -11,6 +11,8 @@ from sparsity import Method
 
 Density = float | Mapping[str, float]
 """One density for all learners, or one a learner."""
+Preset = Callable[[str], Iterable[Mapping[str, Any]]]
+"""What a preset changes in a base, in order."""
 
 _FIELDS = {f.name: f for f in fields(Method)}
 _PART_FIELDS = tuple(name for name, f in _FIELDS.items() if isinstance(f.default, Part))
@@ -48,29 +50,48 @@ def choose(
     spec: str | Mapping[str, Any],
     registry: Registry,
     *,
-    preset: Callable[[str], Iterable[Mapping[str, Any]]] = lambda base: (),
+    preset: Preset = lambda base: (),
     shared: Iterable[Mapping[str, Any]] = (),
     learners: Iterable[str] = (),
 ) -> Choice:
     """The methods that a row's words mean. Between the base and the row's own words come what a `preset` changes in the
-    base, and then what all rows share."""
+    base, of single learners too, and then what all rows share."""
     spec = {"base": spec} if isinstance(spec, str) else dict(spec)
     base = spec.pop("base", None)
     if not isinstance(base, str):
         raise PartError(f"a method needs a base, one of {', '.join(registry.names('method'))}")
-    learners = tuple(learners)
+    learners, shared = tuple(learners), tuple(shared)
     own = {name: spec.pop(name) for name in learners if name in spec}
     entry = registry.entry("method", base)
-    method: Method = entry.value
-    for change in preset(base):
-        method = changed(method, change, registry, lenient=True)
-    shared = tuple(shared) if _is_sparse(method) else ()
-    for change in shared:
-        change = {field: value for field, value in change.items() if field not in _own_fields(entry)}
-        method = changed(method, change, registry, lenient=True)
-    method = changed(method, spec, registry, known=learners)
-    by_learner = {name: _override(name, words, method, preset, shared, registry) for name, words in own.items()}
+
+    def laid(learner: str | None) -> Method:
+        """The base under everything that is laid over it, for one learner or for all."""
+        method: Method = entry.value
+        for change in _preset_of(preset, learner, learners)(base):
+            method = changed(method, change, registry, lenient=True)
+        for change in shared if _is_sparse(method) else ():
+            passed = {field: value for field, value in change.items() if field not in _own_fields(entry)}
+            method = changed(method, passed, registry, lenient=True)
+        return changed(method, spec, registry, known=learners)
+
+    method = laid(None)
+    by_learner = {name: laid(name) for name in learners if any(name in change for change in preset(base))}
+    for name, words in own.items():
+        mine = _preset_of(preset, name, learners)
+        by_learner[name] = _override(name, words, by_learner.get(name, method), mine, shared, registry)
     return Choice(base, method, by_learner, _sets_density(spec) or any(map(_sets_density, own.values())))
+
+
+def _preset_of(preset: Preset, learner: str | None, learners: tuple[str, ...]) -> Preset:
+    """What a preset changes for one learner: what it changes for all, and then for this one."""
+
+    def mine(base: str) -> Iterator[Mapping[str, Any]]:
+        for change in preset(base):
+            yield {field: value for field, value in change.items() if field not in learners}
+            if learner is not None and learner in change:
+                yield change[learner]
+
+    return mine
 
 
 def _own_fields(entry: Entry) -> tuple[str, ...]:
@@ -122,7 +143,7 @@ def _override(
     name: str,
     words: Any,
     method: Method,
-    preset: Callable[[str], Iterable[Mapping[str, Any]]],
+    preset: Preset,
     shared: tuple[Mapping[str, Any], ...],
     registry: Registry,
 ) -> Method:
