@@ -30,9 +30,9 @@ from torch.utils._pytree import tree_leaves
 from registry import default_registry, part
 from rl import Batch
 from sparsity import DS, RIGL, SET, Method
-from studies.bench.stored import stored
 from studies.build import attach, build_agent
 from studies.contents import Run
+from studies.stored import stored
 
 SIZES: Final = (17, 6)
 BATCH: Final = 256

@@ -15,6 +15,7 @@ PURPOSES: Final[dict[str, int]] = {
     "evaluation": 6,
     "topology": 7,
     "policy_noise": 8,
+    "diagnostics": 9,
 }
 """Numbers are part of every result: add new ones, never renumber."""
 

@@ -52,6 +52,39 @@ def training_flops(active_weights: Mapping[str, float], strides: Mapping[str, in
     return 6.0 * batch_size * sum(weights / strides[name] for name, weights in active_weights.items())
 
 
+def dense_gradient_steps(method: Method, registry: Registry) -> float:
+    """Optimiser steps around each event in which the gradient of absent weights is formed as well; inf for every step.
+
+    0 where nobody asks, 1 where growth does, as many as its window where an averaging trace does. Methods whose
+    optimiser sees dense gradients count as their papers count: Sokar et al. 2022 leave these out.
+    """
+    if not method.sparse:
+        return 0.0
+    asking = [registry.entry(kind, getattr(method, kind).name) for kind in ("grow", "born", "spread")]
+    kept = {
+        name
+        for kind in ("prune", "grow", "born", "spread")
+        for name in registry.entry(kind, getattr(method, kind).name).inputs
+    } & set(registry.names("trace"))
+    traces = [entry for name in kept if "grad" in (entry := registry.entry("trace", name)).inputs]
+    windows = [float(entry.facts.get("window", math.inf)) for entry in traces]
+    return max([float(any("grad" in entry.inputs for entry in asking)), *windows])
+
+
+def dense_gradient_flops(absent: float, batch_size: int) -> float:
+    """2 B a: what the gradients of `absent` weights cost in one step beside those of the active ones.
+
+    With it a step whose growth asks for them costs 2 f_S + f_D instead of 3 f_S (Evci et al. 2020, appendix), f the
+    FLOPs of a forward pass: over dT steps and an event in place of one (3 f_S dT + 2 f_S + f_D) / (dT + 1).
+    """
+    return 2.0 * batch_size * absent
+
+
+def inference_flops(active_weights: float) -> float:
+    """2 W: a multiplication and an addition a connection, for one action."""
+    return 2.0 * active_weights
+
+
 def planned_size(module: nn.Module, method: Method, registry: Registry) -> Size:
     """The size that a module will have in the end under a method, without touching it. Drawn counts are expected."""
     shapes = member_shapes(module)

@@ -107,6 +107,11 @@ class Sparsifier:
             if (active := w.target_active) is not None
         )
 
+    def target_masks(self) -> dict[str, Tensor]:
+        """Where the slow copy is not zero, shaped like the weights; empty where there is none."""
+        kept = {w.name: (w.target_mask, w.full_shape) for w in self._weights}
+        return {name: mask.view(shape) for name, (mask, shape) in kept.items() if mask is not None}
+
     # Where it hangs, and what outlives it.
 
     def detach(self) -> None:

@@ -44,7 +44,7 @@ class Setup(Common):
     """How runs are set up and carried out."""
 
     preset: Text = None
-    """Settings of a publication: ds-td3, td3-official, ..."""
+    """Settings of a publication: ds-td3, ds-sac, rlx2-td3, ... (`sparsity parts preset`)."""
     set: Repeated = ()
     """KEY=VALUE: warmup=1000 for the run, td3.batch_size=100 for the agent; may be given again."""
     hidden: Text = None
@@ -61,6 +61,8 @@ class Setup(Common):
     """Take the place of a stored study of that name; finished runs are kept."""
     logger: Repeated = ()
     """Where training signals go beside training.csv; may be given again."""
+    diagnostics: bool = False
+    """Write what happens inside at every evaluation to diagnostics.csv: topologies, units, ranks, FLOPs, bytes."""
     dry_run: bool = False
     """Say what would be run and what it would cost; write nothing."""
     yes: bool = False

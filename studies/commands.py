@@ -171,6 +171,7 @@ def _options(command: cli.Setup, workers: int = 1, executor: str = "local") -> O
         workers=workers,
         executor=executor,
         loggers=command.logger,
+        diagnostics=command.diagnostics,
         replace=command.replace,
         plugins=command.plugin,
         no_plugins=command.no_plugins,

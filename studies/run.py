@@ -20,19 +20,18 @@ import numpy as np
 import torch
 
 from registry import PartError, Registry, part, use_registry
-from rl.agent import Agent
 from rl.checkpoint import save_weights
 from rl.environment import make, sizes
 from rl.files import write_atomically
 from rl.streams import stream
 from rl.train import Diverged, Episode, Evaluation, Signals, train
-from sparsity import Event, Sparsifier
-from sparsity.cost import Size, size, training_flops
-from studies.build import attach, build_agent, build_replay, present
+from studies.account import Account
+from studies.build import build_agent, build_replay
 from studies.contents import Run, canonical, foreign_sources
+from studies.diagnostics import Diagnostics
 from studies.loggers import TRAINING
 from studies.runner import HELD
-from studies.store import EVALUATIONS, RESULT, TOPOLOGY, WEIGHTS, WORLD, Held, Store
+from studies.store import DIAGNOSTICS, EVALUATIONS, RESULT, TOPOLOGY, WEIGHTS, WORLD, Held, Store
 from studies.world import world
 
 Report = Callable[[Mapping[str, Any]], None]
@@ -46,17 +45,22 @@ def execute(
     *,
     allow_import: bool = False,
     loggers: Sequence[str] = (),
+    diagnostics: bool = False,
 ) -> list[str]:
     """Train, writing the run's files into its folder; the names of the files that now stand there.
 
-    `loggers` get the training signals beside `csv`; what they write is not the store's.
+    `loggers` get the training signals beside `csv`; what they write is not the store's. `diagnostics` are written too
+    if asked for, and change nothing else.
     """
     started = time.time()
     with ExitStack() as stack:
         env, evaluation_env = (_environment(run, i, registry, allow_import, stack) for i in (0, 1))
         agent, full = build_agent(run, sizes(env), registry)
         replay = build_replay(run, sizes(env), registry)
-        account = stack.enter_context(closing(_Account(agent, run, registry, folder)))
+        account = stack.enter_context(closing(Account(agent, run, registry, folder)))
+        looking: Diagnostics | None = None
+        if diagnostics:
+            looking = stack.enter_context(closing(Diagnostics(folder, agent, account, replay, run.seed)))
         named = [registry.bind("logger", part(name)) for name in ("csv", *loggers)]
         opened = [stack.enter_context(closing(logger(folder=folder))) for logger in named]
 
@@ -78,8 +82,13 @@ def execute(
             device=torch.device(run.device),
             dtype=torch.float32,
         )
-        cause, ended = _follow(records, evaluations, log, report, run.steps)
-    files = [EVALUATIONS, TOPOLOGY, TRAINING, RESULT, WORLD]
+
+        def evaluated(step: int, updates: int) -> None:
+            if looking is not None:
+                looking.measure(step, updates, account.result(full, updates))
+
+        cause, ended = _follow(records, evaluations, log, report, evaluated, run.steps)
+    files = [EVALUATIONS, TOPOLOGY, TRAINING, RESULT, WORLD, *([DIAGNOSTICS] if diagnostics else [])]
     if not cause:
         save_weights(folder / WEIGHTS, agent)
         files.append(WEIGHTS)
@@ -102,6 +111,7 @@ def _follow(
     file: TextIO,
     log: Callable[[Mapping[str, Any]], None],
     report: Report,
+    evaluated: Callable[[int, int], None],
     steps: int,
 ) -> tuple[str, int]:
     """Write evaluations and signals as they come, and tell how far the run is.
@@ -116,6 +126,7 @@ def _follow(
                 case Evaluation(step, updates, returns, lengths):
                     rows.writerow([step, updates, " ".join(map(repr, returns)), " ".join(map(str, lengths))])
                     file.flush()
+                    evaluated(step, updates)
                     report({"step": step, "steps": steps, "return": float(np.mean(returns))})
                 case Signals(step, _, values):
                     log({"step": step, **values})
@@ -125,72 +136,6 @@ def _follow(
     except Diverged as diverged:
         return str(diverged), diverged.step
     return "", steps
-
-
-class _Account:
-    """What the run's topology was and cost: every event as rows, and weights summed over updates."""
-
-    def __init__(self, agent: Agent, run: Run, registry: Registry, folder: Path) -> None:
-        self._agent, self._run = agent, run
-        self._file: TextIO = open(folder / TOPOLOGY, "w", newline="")  # noqa: SIM115
-        self._rows = csv.writer(self._file, lineterminator="\n")
-        self._rows.writerow(["update", "learner", "layer", "active", "dropped", "grown", "readmitted", "zeros"])
-        self._sparsifiers: dict[str, Sparsifier] = {}
-        self._whole = {learner.name: size(learner.module) for learner in agent.learners()}
-        self._sparsifiers = attach(agent, run, registry, self._hear)
-        self._active = self._present()
-        self._summed = dict.fromkeys(self._active, 0.0)
-        self._since = dict.fromkeys(self._active, 0)
-        self._events = 0
-
-    def _hear(self, learner: str, event: Event) -> None:
-        # An optimiser's own clock runs slower than the agent's by the learner's stride.
-        method, stride = self._run.methods[learner], self._strides()[learner]
-        update = event.step * (stride if method.clock == "optimizer" else 1)
-        self._rows.writerows([update, learner, *change] for change in event.layers)
-        self._file.flush()
-        self._events += 1
-        self._spend(learner, update)
-
-    def _spend(self, learner: str, update: int) -> None:
-        self._summed[learner] += self._active[learner] * (update - self._since[learner])
-        self._since[learner] = update
-        self._active[learner] = self._present()[learner]
-
-    def _present(self) -> dict[str, int]:
-        return {name: each.active_weights for name, each in present(self._whole, self._sparsifiers).items()}
-
-    def _strides(self) -> dict[str, int]:
-        return {learner.name: learner.stride for learner in self._agent.learners()}
-
-    def close(self) -> None:
-        self._file.close()
-
-    def result(self, full: Mapping[str, Size], updates: int) -> dict[str, Any]:
-        """Layers as they ended, and FLOPs of the updates so far as a share of the dense agent's."""
-        if not full:
-            return {"realised_density": None, "parameters": None, "flops_ratio": None, "layers": {}, "events": 0}
-        for learner in self._active:
-            self._spend(learner, max(1, updates))
-        ends = present(self._whole, self._sparsifiers)
-        mean = {name: total / max(1, updates) for name, total in self._summed.items()}
-        dense = {name: float(each.weights) for name, each in full.items()}
-        spent, whole = (training_flops(weights, self._strides(), 1) for weights in (mean, dense))
-        return {
-            "realised_density": sum(s.active_weights for s in ends.values()) / sum(dense.values()),
-            "parameters": sum(s.active_parameters for s in ends.values()),
-            "flops_ratio": spent / whole,
-            "layers": {name: self._layers(name) for name in self._sparsifiers},
-            "events": self._events,
-        }
-
-    def _layers(self, learner: str) -> dict[str, dict[str, int]]:
-        sparsifier = self._sparsifiers[learner]
-        targets = {layer.name: layer.active for layer in sparsifier.target_densities()}
-        return {
-            layer.name: {"active": layer.active, "size": layer.size, "target": targets.get(layer.name, 0)}
-            for layer in sparsifier.densities()
-        }
 
 
 def _write(path: Path, value: Mapping[str, Any]) -> None:
@@ -227,7 +172,15 @@ def main(arguments: list[str]) -> int:
             os.chdir(folder)  # mujoco writes its log into the working folder.
             loggers = [argument.partition("=")[2] for argument in more if argument.startswith("--logger=")]
             allowed = "--allow-env-import" in more
-            files = execute(run, folder, registry, _print, allow_import=allowed, loggers=loggers)
+            files = execute(
+                run,
+                folder,
+                registry,
+                _print,
+                allow_import=allowed,
+                loggers=loggers,
+                diagnostics="--diagnostics" in more,
+            )
             store.finish(folder, files)
     except Held as held:
         print(held, file=sys.stderr)

@@ -13,7 +13,7 @@ from studies.contents import Run, canonical
 from studies.executors.local import Job, cores
 from studies.problems import BadInput, clean
 from studies.progress import Progress
-from studies.store import Store
+from studies.store import DIAGNOSTICS, Store
 from studies.study import RANDOM_POLICY, Cell, Study, resolved
 
 HELD = 75
@@ -32,6 +32,8 @@ class Options:
     """Runs at a time; 0 is one a core."""
     executor: str = "local"
     loggers: Sequence[str] = ()
+    diagnostics: bool = False
+    """Let every run write its diagnostics."""
     replace: bool = False
     """Let the study take the place of a stored one of its name; finished runs stay."""
     plugins: Sequence[Path] = ()
@@ -73,9 +75,12 @@ def plan(study: Study, store: Store, registry: Registry, options: Options) -> Pl
     if not options.replace:
         store.check_study(study.name, cells)
     finished = [run_id for run_id in runs if store.is_finished(run_id)]
+    plain = [run_id for run_id in finished if not (store.run_folder(run_id) / DIAGNOSTICS).is_file()]
     damaged = {run_id: files for run_id in finished if (files := store.verify(run_id))}
     pending = [run for run in runs.values() if run.id not in finished or run.id in damaged]
     notes = _notes(study, cells, runs, options, registry)
+    if options.diagnostics and plain:
+        notes.append(f"{len(plain)} finished runs were made without diagnostics, and stay as they are")
     notes += [f"not as written, so this run is done again: {files[0]}" for files in damaged.values()]
     return Plan(study, cells, runs, pending, notes)
 
@@ -265,6 +270,7 @@ def _command(store: Store, run: Run, options: Options) -> tuple[str, ...]:
     flags += ["--allow-env-import"] if options.allow_env_import else []
     files = [str(path.resolve()) for path in options.plugins]
     flags += [f"--logger={name}" for name in options.loggers]
+    flags += ["--diagnostics"] if options.diagnostics else []
     # -P: the folder that the command is given in is no place to import from.
     return (sys.executable, "-P", "-m", "studies.run", str(store.root.resolve()), run.id, *files, *flags)
 

@@ -34,6 +34,7 @@ WORLD = "world.json"
 FAILURE = "failure.json"
 EVALUATIONS = "evaluations.csv"
 TOPOLOGY = "topology.csv"
+DIAGNOSTICS = "diagnostics.csv"
 WEIGHTS = "weights.safetensors"
 LOCK = "lock"
 

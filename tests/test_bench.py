@@ -30,8 +30,8 @@ from studies.bench.paced import Paced
 from studies.bench.plan import Contestant, Group, Plan, Setting
 from studies.bench.results import GroupResult, Measured, Results, ratio
 from studies.bench.sections import SECTIONS, kernels_of, page, speed_of
-from studies.bench.stored import stored
 from studies.problems import BadInput
+from studies.stored import stored
 
 DENSE, MASKED, SPARSE, SBX = (
     Contestant("dense"),

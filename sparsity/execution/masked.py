@@ -67,6 +67,11 @@ class MaskedWeight:
         return None if self.target is None else int(self.target.count_nonzero())
 
     @property
+    def target_mask(self) -> Tensor | None:
+        """Where the slow copy is not zero, `(members, out, fan_in)`; None without a slow copy."""
+        return None if self.target is None else self.target != 0
+
+    @property
     def dense_shape(self) -> tuple[int, ...]:
         return tuple(self.mask.shape)
 

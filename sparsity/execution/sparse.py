@@ -88,6 +88,12 @@ class SparseWeight:
         slow = self._owner.slow
         return None if slow is None else slow.nonzero(self.number)
 
+    @property
+    def target_mask(self) -> Tensor | None:
+        """Where the slow copy is not zero, `(members, out, fan_in)`; None without a slow copy."""
+        slow = self._owner.slow
+        return None if slow is None else self._owner.dense(self.number, *slow.layer(self.number)) != 0
+
     def begin_with(self, value: Tensor, mask: Tensor) -> None:
         """Take other initial values than were drawn, in the slow copy too; those of `mask` alone are kept."""
         places = mask.reshape(-1).nonzero().squeeze(1)

@@ -22,7 +22,7 @@ from sparsity import Event, Method, Sparsifier
 from sparsity.cost import Size, size, thinned, training_flops
 from studies.bench.paced import Paced
 from studies.bench.plan import Setting
-from studies.bench.stored import stored
+from studies.stored import stored
 
 ROWS: Final = 10_000
 """Random transitions in the memory. Its capacity is the papers'."""

@@ -13,7 +13,6 @@ import numpy as np
 from torch import Tensor, nn
 
 from rl.agent import Learner
-from sparsity.execution.stack import SparseStack
 
 
 def stored(learners: Iterable[Learner], sparsifiers: Sequence[Any]) -> dict[str, int]:
@@ -40,8 +39,10 @@ def stored(learners: Iterable[Learner], sparsifiers: Sequence[Any]) -> dict[str,
     }
 
 
-def _stacks(modules: Iterable[nn.Module]) -> list[SparseStack]:
-    return [stack for module in modules if isinstance(stack := getattr(module, "stack", None), SparseStack)]
+def _stacks(modules: Iterable[nn.Module]) -> list[Any]:
+    """Truly sparse ones, known by their index: to import their class would load the kernels."""
+    stacks = (getattr(module, "stack", None) for module in modules)
+    return [stack for stack in stacks if hasattr(stack, "pattern")]
 
 
 def _tensors(modules: Iterable[nn.Module]) -> list[Tensor]:
