@@ -62,8 +62,9 @@ def adapt(
     else:
         done = _swap_network(layers, goals, fraction, readmit, spread)
     return [
-        Rewired(new.mask, old & ~new.mask, new.mask & ~old, new.readmitted)
-        for old, new in zip(before, done, strict=True)
+        # What the cut took and the swap grew again is a survivor, as what the swap itself dropped and grew is.
+        Rewired(new.mask, old & ~new.mask, new.mask & ~old, new.readmitted | (old & ~layer.mask & new.mask))
+        for old, layer, new in zip(before, layers, done, strict=True)
     ]
 
 
