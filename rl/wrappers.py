@@ -22,7 +22,8 @@ def noise_features(env: Any, seed: np.random.SeedSequence, *, share: float = 0.5
         raise ValueError(f"noise_features: share must lie in [0, 1), not {share:g}")
     space = env.observation_space
     assert isinstance(space, gymnasium.spaces.Box)
-    extra = math.ceil(space.shape[0] / (1 - share)) - space.shape[0]
+    # 17 / (1 - 0.9) is a little more than 170 in floating point.
+    extra = math.ceil(round(space.shape[0] / (1 - share), 9)) - space.shape[0]
     generator = np.random.default_rng(seed)
     padded = gymnasium.spaces.Box(
         np.concatenate([space.low, np.full(extra, -np.inf)]),
