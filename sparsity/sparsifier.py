@@ -259,7 +259,7 @@ class Sparsifier:
 
     def _first_masks(self) -> Iterator[Tensor]:
         """Layer by layer; a part that asks for the network is asked once."""
-        if self._part["initial"].asks("network"):
+        if self._weights and self._part["initial"].asks("network"):
             yield from self._masks_of_network()
         else:
             for weight, goal in zip(self._weights, self._goals, strict=True):
