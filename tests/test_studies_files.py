@@ -319,3 +319,19 @@ def test_the_environments_random_policy_is_in_every_study() -> None:
         (ENV, "random", 3),
         ("Pendulum-v1", "random", 3),
     ]
+
+
+def test_actor_and_critic_may_have_methods_and_densities_of_their_own() -> None:
+    from studies.read import CATALOGUE, read_file, study_from
+
+    path = CATALOGUE / "actor-critic.toml"
+    found = study_from(read_file(path), REGISTRY, name="actor-critic").cells(REGISTRY)
+    methods = {cell.label: cell.run.methods for cell in found}
+    mixed = methods["Static 0.05 / DS 0.5"]
+    assert (mixed["actor"].schedule.name, mixed["critic"].target.name) == ("never", "keep_largest")
+    assert [mixed[name].allocation.settings["density"] for name in ("actor", "critic")] == [0.05, 0.5]
+    half = methods["Dense / SET 0.3"]
+    assert (half["actor"].sparse, half["critic"].grow.name) == (False, "random")
+    spread = methods["RigL 0.05 / 0.5"]
+    assert [spread[name].grow.name for name in ("actor", "critic")] == ["gradient", "gradient"]
+    assert [spread[name].allocation.settings["density"] for name in ("actor", "critic")] == [0.05, 0.5]
