@@ -33,7 +33,7 @@ class Kind:
     """What else `register` takes as keywords for this kind."""
 
 
-_SCORED = ("weight", "grad", "mask", "noise")
+_SCORED = ("weight", "grad", "mask", "noise", "activity")
 
 KINDS = {
     kind.name: kind

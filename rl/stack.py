@@ -17,6 +17,10 @@ from torch import Tensor, nn
 class Passes(Protocol):
     """What networks ask of a stack, and what may stand in its place."""
 
+    remembers: bool
+    """Whether passes leave their inputs in `remembered`, for somebody to look at their `activations`."""
+    remembered: tuple[Tensor, ...] | None
+
     def __call__(self, inputs: tuple[Tensor, ...], copies: int | None = None) -> Tensor:
         """(copies, batch, out) from inputs (batch, size), concatenated; of the first `copies` only, if given."""
 
@@ -52,10 +56,13 @@ class Stack:
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
         self.layers: list[Any] = list(layers)
+        self.remembers = False
+        self.remembered: tuple[Tensor, ...] | None = None
 
     def __call__(self, inputs: tuple[Tensor, ...], copies: int | None = None) -> Tensor:
         if not torch.is_grad_enabled():
             return self.record(inputs, copies)[0]
+        self._remember(inputs)
         x = _joined(inputs)
         population = self.layers[0].weight.dim() == 3
         if population:
@@ -65,7 +72,12 @@ class Stack:
         x = self.layers[-1](x)
         return x if population else x.unsqueeze(0)  # type: ignore[no-any-return]
 
+    def _remember(self, inputs: tuple[Tensor, ...]) -> None:
+        if self.remembers:
+            self.remembered = tuple(x.detach() for x in inputs)
+
     def record(self, inputs: tuple[Tensor, ...], copies: int | None = None) -> tuple[Tensor, Tape]:
+        self._remember(inputs)
         parameters = [self._values(layer, copies) for layer in self.layers]
         x = _joined(inputs).t()
         if parameters[0][0].dim() == 3:

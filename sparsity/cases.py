@@ -93,6 +93,7 @@ def _state(shape: tuple[int, ...], values: str, share: float, generator: torch.G
         "dense": VALUES[values](shape, generator),
         "grad": VALUES[values](shape, generator),
         "noise": torch.rand(shape, generator=generator),
+        "activity": 2 * torch.rand((*shape[:-1], 1), generator=generator),
         "other": torch.randn(shape, generator=generator),
     }
 

@@ -1,7 +1,8 @@
 """Prune criteria: a score for every connection; the lowest active ones leave.
 
 A criterion is a pure function of tensors shaped `(*, out, fan_in)`; leading dimensions are a population. It may ask for
-`weight` (0 where absent), `grad` (valid at active positions), `mask`, `noise` (uniform in [0, 1)) and any trace.
+`weight` (0 where absent), `grad` (valid at active positions), `mask`, `noise` (uniform in [0, 1)), `activity` (of the
+unit that a connection enters, `(*, out, 1)`, 1 on average) and any trace.
 """
 
 from __future__ import annotations
@@ -49,6 +50,15 @@ def magnitude_gradient(weight: Tensor, grad: Tensor, *, balance: float = 0.01) -
     return weight.abs() + balance * grad.abs()
 
 
+def dormancy(weight: Tensor, activity: Tensor) -> Tensor:
+    """s + 1e-6 |w| / max |w|, s of the unit it enters: connections of dormant units leave first (Liu et al. 2025).
+
+    s_i = E|h_i| / mean_k E|h_k| is ReDo's score (Sokar et al. 2023); within a unit the smallest weight leaves first.
+    """
+    size = weight.abs()
+    return activity + 1e-6 * size / size.amax((-2, -1), keepdim=True).clamp(min=torch.finfo(size.dtype).tiny)
+
+
 def random(noise: Tensor) -> Tensor:
     """u: uniformly at random, the control of every other criterion."""
     return noise
@@ -73,5 +83,14 @@ def _ranks(weight: Tensor, mask: Tensor, tie: Tensor) -> tuple[Tensor, Tensor]:
 
 @hookimpl
 def register_prune(register: Callable[..., object]) -> None:
-    for criterion in (magnitude, half_per_sign, share_per_sign, gradient, saliency, magnitude_gradient, random):
+    for criterion in (
+        magnitude,
+        half_per_sign,
+        share_per_sign,
+        gradient,
+        saliency,
+        magnitude_gradient,
+        dormancy,
+        random,
+    ):
         register(criterion)

@@ -158,6 +158,8 @@ NE_RELEASED = Method(
     clock="optimizer",
 )
 
+NE = replace(NE_RELEASED, prune=part("dormancy"))
+
 
 @hookimpl
 def register_method(register: Callable[..., object]) -> None:
@@ -385,9 +387,22 @@ def register_method(register: Callable[..., object]) -> None:
         ),
     )
     register(
+        NE,
+        name="ne",
+        about="Grows by gradient, pruning what enters dormant units; then RigL. Its memory: `reviewed`.",
+        source="Liu et al., Neuroplastic Expansion in Deep Reinforcement Learning, ICLR",
+        year=2025,
+        own=("schedule",),
+        departures=(
+            "As many leave as in the code, 0.4 of what enters, those of the least active units first; the paper prunes "
+            "the units that are dormant.",
+            "Layers grow in proportion to their final density; theirs each by 0.008 of the room below 0.8.",
+        ),
+    )
+    register(
         NE_RELEASED,
         name="ne_released",
-        about="Grows from 0.2 to 0.75 by gradient, pruning 0.4 of what it grows; then RigL. Its memory: `reviewed`.",
+        about="As its code does it, which falls back to magnitude: grows from 0.2 to 0.75, pruning 0.4 of what enters.",
         source="released code of Liu et al., Neuroplastic Expansion in Deep Reinforcement Learning, ICLR",
         year=2025,
         own=("schedule",),

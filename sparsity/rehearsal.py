@@ -36,12 +36,29 @@ class SmallNet(nn.Module):
         generator = torch.Generator().manual_seed(0)
         for parameter in self.parameters():
             nn.init.normal_(parameter, generator=generator)
+        self.stack = SmallStack([*self.hidden, self.head])
 
     def forward(self, x: Tensor) -> Tensor:
+        self.stack.remembered = (x.detach(),)
         for layer in self.hidden:
             x = torch.tanh(layer(x))
         out: Tensor = self.head(x)
         return out
+
+
+class SmallStack:
+    """What the small network tells of its activity."""
+
+    def __init__(self, layers: list[nn.Module]) -> None:
+        self.layers, self.remembers = layers, False
+        self.remembered: tuple[Tensor, ...] | None = None
+
+    def activations(self, inputs: tuple[Tensor, ...]) -> list[Tensor]:
+        told, x = [], inputs[0]
+        for layer in self.layers[:-1]:
+            x = torch.tanh(layer(x)).detach()
+            told.append(x.unsqueeze(0))
+        return told
 
 
 class SlowCopy:
@@ -120,7 +137,13 @@ def rehearsed(
 def _taken(method: Method, registry: Registry, learner: Pupil, total: int, steps: Sequence[int]) -> Iterator[str]:
     heard: list[Event] = []
     sparsifier = Sparsifier(
-        learner, method, seed=SeedSequence(0), total=total, on_event=heard.append, registry=registry
+        learner,
+        method,
+        seed=SeedSequence(0),
+        total=total,
+        execution="masked",
+        on_event=heard.append,
+        registry=registry,
     )
     budget = registry.bind("budget", method.budget)
     density = budget(step=0, total=total, density=DENSITY)

@@ -79,6 +79,10 @@ class Sparsifier:
         self._moments_checked = False
         self._ahead = (1, self._plan(1))  # What no schedule or budget can serve is refused here, not in an update.
         self._wants_dense = any(self._part[kind].asks("grad") for kind in ("prune", "grow", "born"))
+        self._wants_activity = bool(self._weights) and any(self._part[k].asks("activity") for k in ("prune", "grow"))
+        self._activity: dict[str, Tensor] = {}
+        if self._wants_activity:
+            self._check_tells_activity()
         self._start()
         self._look_ahead()
         self._handles = self._hang_on() if self._weights else []
@@ -416,7 +420,10 @@ class Sparsifier:
         """Plan the next step before its gradients form: dense ones are not made unless somebody will ask."""
         plan = self._plan(self.steps + 1)
         self._ahead = (self.steps + 1, plan)
-        self._execution.anticipate(plan[0] > 0 or plan[1] != self._budget, self._wants_dense)
+        event = plan[0] > 0 or plan[1] != self._budget
+        self._execution.anticipate(event, self._wants_dense)
+        if self._wants_activity:
+            self._learner.module.stack.remembers = event  # type: ignore[union-attr]
 
     def _after_target_update(self) -> None:
         self._execution.after_target_update()
@@ -462,6 +469,8 @@ class Sparsifier:
         self._execution.settle()
         goals = self._shared(self._goals)
         pairs: list[tuple[MaskedWeight | SparseWeight, Tensor]] = list(zip(self._weights, goals, strict=True))
+        if self._wants_activity:
+            self._activity = self._activities()
         groups = [[pair] for pair in pairs] if self._layers_apart and self._execution.one_by_one else [pairs]
         changes = [change for group in groups for change in self._adapt_layers(group, stepped)]
         self._execution.commit()
@@ -530,10 +539,38 @@ class Sparsifier:
             grad=grad,
             mask=weight.mask if criterion.asks("mask") else None,
             noise=self._noise(weight) if criterion.asks("noise") else None,
+            activity=self._activity.get(weight.name),
             **traces,
             **more,
         )
         return scores
+
+    def _check_tells_activity(self) -> None:
+        module = self._learner.module
+        if not hasattr(getattr(module, "stack", None), "activations"):
+            asking = next(self._part[k] for k in ("prune", "grow") if self._part[k].asks("activity"))
+            raise ValueError(
+                f"{who(asking)} asks for the activity of units, which {type(module).__name__} does not tell: it needs "
+                "a `stack` with `activations`, as rl.Stack has"
+            )
+        self._order = list(member_shapes(module)) if isinstance(self._execution, Masked) else self._execution.names
+
+    def _activities(self) -> dict[str, Tensor]:
+        """s_i = E|h_i| / mean_k E|h_k| of every unit (Sokar et al. 2023), `(members, out, 1)`; 1 in output layers.
+
+        On the inputs of the last pass before the step.
+        """
+        stack: Any = self._learner.module.stack
+        if stack.remembered is None:
+            raise ValueError(f"{self._learner.name} has no activity to tell: no pass went through it before this step")
+        sizes = [layer.abs().mean(dim=-2) for layer in stack.activations(stack.remembered)]
+        stack.remembered = None
+        scores = [size / size.mean(dim=-1, keepdim=True).clamp(min=torch.finfo(size.dtype).tiny) for size in sizes]
+        told = dict(zip(self._order, scores, strict=False))
+        return {
+            w.name: told[w.name].unsqueeze(-1) if w.name in told else torch.ones(*w.dense_shape[:2], 1, dtype=w.dtype)
+            for w in self._weights
+        }
 
     def _spread(
         self, weights: Sequence[MaskedWeight | SparseWeight], removed: Tensor, nnz: Tensor, room: Tensor

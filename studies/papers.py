@@ -189,7 +189,7 @@ NE_TD3 = Preset(
     agent="td3",
     settings={"learning_rate": 3e-4, "batch_size": 256},
     run={**MUJOCO, "replay": {"part": "reviewed"}},
-    methods={"ne_released": {}},
+    methods={"ne": {}, "ne_released": {}},
     successors=V3,
 )
 

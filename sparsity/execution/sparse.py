@@ -126,6 +126,7 @@ class Sparse:
         self.learner, self.optimizer = learner, learner.optimizer
         self.layers = layers_of(learner.module)
         self.shapes = tuple(Shape(*_as_population(layer.weight.shape)) for layer in self.layers)
+        self.names = [layer.weight_name for layer in self.layers]
         self.started = False
         self.slow: SlowStack | None = None
         self._moments, self._rule = moments, target

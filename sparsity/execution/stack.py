@@ -69,6 +69,9 @@ class SparseStack:
 
     def __init__(self, pattern: Pattern, values: nn.Parameter) -> None:
         self.values = values
+        self.remembers = False
+        """Whether passes leave their inputs in `remembered`."""
+        self.remembered: tuple[Tensor, ...] | None = None
         self.keeps = False
         """Whether passes back keep what dense gradients are made of."""
         self._kept: list[Kept]
@@ -173,6 +176,8 @@ class SparseStack:
         return copies
 
     def _read(self, inputs: tuple[Tensor, ...]) -> NDArray[Any]:
+        if self.remembers:
+            self.remembered = tuple(x.detach() for x in inputs)
         x = (inputs[0] if len(inputs) == 1 else torch.cat(inputs, dim=-1)).detach().contiguous()
         if x.dtype != self.memory.dtype or x.dim() != 2 or x.shape[1] != self.pattern.widths[0]:
             raise ValueError(
