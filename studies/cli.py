@@ -134,9 +134,11 @@ class StudyTable(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class StudyPlot(Common):
-    """Learning curves, and return against density, as PNG and PDF."""
+    """Learning curves, and return against density, as PNG and PDF; or what the diagnostics tell."""
 
     name: Positional[str]
+    measure: Text = None
+    """Instead: a measure of runs with --diagnostics, a figure a network: churn, explored, dormant_units, ..."""
 
 
 @dataclass(frozen=True, kw_only=True)

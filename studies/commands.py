@@ -220,9 +220,15 @@ def _study_plot(command: cli.StudyPlot) -> int:
     from studies.plot import NothingToDraw, plot
 
     store = Store(command.store)
-    outcomes, baseline = collect(store, command.name)
     try:
-        for path in plot(outcomes, baseline, store.study_folder(command.name), title=command.name):
+        if command.measure is not None:
+            from studies.measures import plot_measure
+
+            paths = plot_measure(store, command.name, command.measure)
+        else:
+            outcomes, baseline = collect(store, command.name)
+            paths = plot(outcomes, baseline, store.study_folder(command.name), title=command.name)
+        for path in paths:
             print(path)
     except NothingToDraw as reason:
         raise BadInput(f"nothing to draw for {command.name}: {reason}") from None

@@ -98,6 +98,8 @@ class Drawing:
     axis: str
     notes: Sequence[str]
     title: str
+    height: str = "return"
+    """What the y axis shows."""
 
 
 def looks_of(rows: Sequence[Row]) -> dict[str, Look]:
@@ -157,7 +159,7 @@ def _figure(lines: Sequence[Sequence[Panel]], drawing: Drawing) -> Figure:
             drawing.draw(ax, line[across], drawing.looks)
             lowest = down + 1 == len(lines) or across >= len(lines[down + 1])
             ax.set_xlabel(drawing.axis if lowest else "")
-            ax.set_ylabel("" if across else "return")
+            ax.set_ylabel("" if across else drawing.height)
             ax.tick_params(labelleft=not across or line[across].span != line[across - 1].span)
     if drawing.title:
         figure.suptitle("\n".join(textwrap.wrap(_verbatim(clean(drawing.title)), 90)))

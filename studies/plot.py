@@ -57,9 +57,12 @@ def plot(outcomes: Iterable[Outcome], baseline: Baseline, folder: Path, *, title
     return paths
 
 
-def learning_curves(outcomes: Iterable[Outcome], baseline: Baseline, path_stem: Path, *, title: str = "") -> list[Path]:
+def learning_curves(
+    outcomes: Iterable[Outcome], baseline: Baseline, path_stem: Path, *, title: str = "", height: str = "return"
+) -> list[Path]:
     """Return against environment steps: panels by environment downwards, by density to the right.
 
+    `height` names what the outcomes' curves are of, where it is not the return.
     Lines are means over the finished seeds at the evaluation steps that all of a row's seeds share, bands 95
     % t-intervals from three seeds on; fewer than five seeds are drawn each as a thin line. Rows without a
     density (dense) stand in every panel as reference. Returns the files written; a second page has "-2" after
@@ -81,7 +84,7 @@ def learning_curves(outcomes: Iterable[Outcome], baseline: Baseline, path_stem: 
         line for _, members, policy in blocks(rows, baseline) for line in _density_panels(members, policy, one_agent)
     ]
     said = [_curve_note(rows), *_counts(rows)]
-    drawing = Drawing(draw, looks_of(rows), f"environment steps{named}", said, title)
+    drawing = Drawing(draw, looks_of(rows), f"environment steps{named}", said, title, height)
     return pages(lines, drawing, path_stem)
 
 

@@ -214,3 +214,24 @@ def test_a_run_that_is_finished_without_them_is_said(lab: Lab) -> None:
     again = lab.grid("static", "--diagnostics")
     assert again.code == 0
     assert "2 finished runs were made without diagnostics, and stay as they are" in again.err
+
+
+def test_a_measure_is_drawn_for_every_network_that_has_it(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    shared = ("--densities", "0.4", "--set", 'all={schedule={part="periodic",every=10,fraction=0.3}}')
+    assert lab.grid("dense,set,static", *shared, "--diagnostics").code == 0
+    drawn = lab("study", "plot", "tiny", "--measure", "explored")
+    assert drawn.code == 0, drawn.err
+    names = [Path(line).name for line in drawn.out.split()]
+    assert names == [f"measure-explored-{n}.{kind}" for n in ("critic", "actor") for kind in ("png", "pdf")]
+    assert all((lab.store / "studies" / "tiny" / name).stat().st_size > 1000 for name in names)
+    assert lab("study", "plot", "tiny", "--measure", "training_flops").code == 0
+    wrong = lab("study", "plot", "tiny", "--measure", "explord")
+    assert wrong.code == 2
+    assert "Did you mean 'explored'?" in wrong.err
+    (tmp_path / "bare").mkdir()
+    bare = Lab(tmp_path / "bare")
+    assert bare.grid("static").code == 0
+    nothing = bare("study", "plot", "tiny", "--measure", "churn")
+    assert nothing.code == 2
+    assert "run the study with --diagnostics" in nothing.err
