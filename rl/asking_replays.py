@@ -59,6 +59,14 @@ class DynamicReplay:
         """As `UniformReplay.sample`."""
         return self._memory.sample(batch_size, generator, **how)
 
+    def check(self, agent: Agent) -> None:
+        """ValueError for an agent that does not tell its policy."""
+        if not hasattr(agent, "mean_actions"):
+            kind = type(agent).__name__
+            raise ValueError(
+                f"dynamic asks for the policy's actions, and {kind} has no mean_actions: use another replay"
+            )
+
     def review(self, agent: Agent) -> None:
         """Drop the oldest share if the policy has moved away from it by more than the limit; again, if `repeat`."""
         while len(self) > self._least and self.distance(agent) > self._limit:
@@ -118,6 +126,13 @@ class ReviewedReplay:
         chance = self.chance
         old = chance > 0 and generator.random() < chance
         return self._memory.sample(batch_size, generator, **how, among=self._share if old else 1.0)
+
+    def check(self, agent: Agent) -> None:
+        """ValueError for an agent whose first network does not tell its activations."""
+        critic: Any = agent.learners()[0].module
+        if not hasattr(getattr(critic, "stack", None), "activations"):
+            kind = type(critic).__name__
+            raise ValueError(f"reviewed asks for the activations of {kind}, which has no stack: use another replay")
 
     def review(self, agent: Agent) -> None:
         """Measure the critics' fraction of active units on a batch of its own."""

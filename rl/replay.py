@@ -16,7 +16,8 @@ class Replay(Protocol):
     """What training asks of a memory of transitions.
 
     A memory may ask back: with `review_every`, in environment steps, `review(agent)` is called that often once updates
-    have begun; with `wants_mean`, `add` also gets `mean_action`, what the policy would have done without noise.
+    have begun; with `wants_mean`, `add` also gets `mean_action`, what the policy would have done without noise; with
+    `check(agent)` it may refuse, by ValueError before the first step, an agent that it cannot work with.
     """
 
     def __len__(self) -> int: ...

@@ -209,8 +209,8 @@ def _check_memory(agent: Agent, replay: Replay) -> None:
         raise ValueError(
             f"{kind} looks several steps ahead, and {memory}.sample knows no `horizon`: set multi_step = 1"
         )
-    if getattr(replay, "wants_mean", False) and agent.learners() and not hasattr(agent, "mean_actions"):
-        raise ValueError(f"{memory} asks for the policy's actions, and {kind} has no mean_actions: use another replay")
+    if agent.learners() and hasattr(replay, "check"):
+        replay.check(agent)
 
 
 def _takes(function: Any, name: str) -> bool:

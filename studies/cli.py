@@ -77,8 +77,8 @@ class Train(Setup):
 
     env: str = ""
     """A Gymnasium environment with its version: HalfCheetah-v5."""
-    agent: str = "td3"
-    """The RL algorithm."""
+    agent: Text = None
+    """td3, ddpg or sac; default that of the preset, else td3."""
     method: str = "dense"
     """The sparse training method: dense, static, set, rigl, ds, ..."""
     density: Text = None
@@ -99,7 +99,7 @@ class StudyRun(Setup):
     envs: Text = None
     """Hopper-v5,HalfCheetah-v5"""
     agents: Annotated[str | None, arg(aliases=["--agent"], metavar="TEXT", help_behavior_hint="")] = None
-    """td3 (the default)"""
+    """td3, ddpg, sac; default that of the preset, else td3."""
     densities: Text = None
     """0.5,0.1"""
     seeds: Text = None

@@ -98,9 +98,10 @@ def _train(command: cli.Train) -> int:
     if command.method == "dense" and command.density is not None:
         raise BadInput("--method dense has no density: choose another method, or leave --density out")
     registry = _registry(command)
+    agents = [command.agent] if command.agent is not None else _own_agents(command, registry)
     row: dict[str, Any] = {"base": command.method}
     tables: dict[str, Any] = {
-        "agents": [command.agent],
+        "agents": agents,
         "envs": [command.env],
         "seeds": [command.seed],
         "steps": flags.number(command.steps, "--steps"),
@@ -109,13 +110,18 @@ def _train(command: cli.Train) -> int:
     }
     if command.density is not None:
         tables["densities"] = [flags.density(command.density)]
-    tables |= flags.setup(command, [command.agent])
+    tables |= flags.setup(command, agents)
     study = _adhoc(tables, command, registry)
     made, text = (
         plan(study, Store(command.store), registry, _options(command)),
         flags.toml(tables | {"name": study.name}),
     )
     return _run(made, text, command, registry)
+
+
+def _own_agents(command: cli.Setup, registry: Registry) -> list[str]:
+    """Whom a command means that names no agent: its preset's, else TD3."""
+    return ["td3"] if command.preset is None else [registry.entry("preset", command.preset).value.agent]
 
 
 def _study_run(command: cli.StudyRun) -> int:
@@ -127,7 +133,8 @@ def _study_run(command: cli.StudyRun) -> int:
                 "give a study's name or file, or a grid: --methods dense,set --envs Hopper-v5 --steps 100000"
             )
         shared = {} if command.preset is not None else {"all": FAIR}
-        tables: dict[str, Any] = {"agents": ["td3"], "seeds": 1, "steps": 100_000} | shared | words
+        agents = {"agents": _own_agents(command, registry)}
+        tables: dict[str, Any] = {**agents, "seeds": 1, "steps": 100_000} | shared | words
         tables |= flags.setup(command, tables["agents"])
         study = _adhoc(tables, command, registry)
         text = flags.toml(tables | {"name": study.name})

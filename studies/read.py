@@ -207,7 +207,7 @@ def _with_preset(tables: dict[str, Any], registry: Registry) -> dict[str, Any]:
     own = tables.get("settings") or {}
     mine = own.get(preset.agent, {}) if isinstance(own, Mapping) else {}
     settings = {**own, preset.agent: {**preset.settings, **mine}}
-    return {**preset.run, **tables, "settings": settings}
+    return {"agents": [preset.agent], **preset.run, **tables, "settings": settings}
 
 
 def _unknown_agents(file: Any, registry: Registry, where: str) -> list[str]:

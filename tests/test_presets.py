@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 import torch
-from lab import REGISTRY, a_run, cells, runs
+from lab import REGISTRY, Lab, a_lab, a_run, cells, no_figures, runs
 
 from registry import part
 from rl.sac import sac
 from rl.td3 import td3
 from sparsity.cost import planned_size, size, training_flops
 from studies.contents import Run
+
+lab, quiet = a_lab, no_figures
 
 SIZES = {"HalfCheetah": (17, 6), "Walker2d": (17, 6), "Hopper": (11, 3), "Ant": (111, 8), "Humanoid": (376, 17)}
 """Observations and actions of the papers' versions."""
@@ -199,3 +201,13 @@ def test_environments_of_their_own_are_left_alone() -> None:
         run = a_run(preset="ds-td3", methods={"D": "dense"}, envs=["InvertedPendulum-v5"], random_episodes=0, **QUIET)
     assert run.env == "InvertedPendulum-v5"
     assert math.isclose(run.agent.settings["learning_rate"], part("td3", learning_rate=1e-3).settings["learning_rate"])
+
+
+def test_a_command_that_names_no_agent_means_the_presets(lab: Lab) -> None:
+    said = lab("train", "--env", "Hopper-v4", "--method", "ds", "--preset", "ds-sac", "--steps", 20_000, "--dry-run")
+    assert said.code == 0, said.err
+    grid = lab("study", "run", "--methods", "ds", "--envs", "Hopper-v4", "--preset", "ds-sac", "--steps", 20_000,
+               "--dry-run")  # fmt: skip
+    assert grid.code == 0, grid.err
+    run = a_run(preset="ds-sac", agents=None, methods={"DS": "ds"}, envs=["Hopper-v4"], random_episodes=0, **QUIET)
+    assert (run.agent.name, run.agent.settings["target_every"]) == ("sac", 1000)

@@ -166,17 +166,19 @@ def test_training_reviews_and_tells_the_policys_own_action() -> None:
 
 
 class Mute:
-    """An agent that tells nobody its policy."""
+    """An agent that tells nobody its policy, nor what its network does."""
 
     multi_step = 1
 
-    def learners(self) -> tuple[int, ...]:
-        return (1,)
+    def learners(self) -> Any:
+        return (type("Learner", (), {"module": torch.nn.Linear(1, 1)})(),)
 
 
-def test_an_agent_that_tells_no_policy_is_refused_before_the_first_step() -> None:
+def test_an_agent_that_tells_nothing_is_refused_before_the_first_step() -> None:
     with pytest.raises(ValueError, match="Mute has no mean_actions: use another replay"):
         trained(Mute(), memory())
+    with pytest.raises(ValueError, match="activations of Linear, which has no stack: use another replay"):
+        trained(Mute(), reviewed(OBSERVATIONS, ACTIONS))
 
 
 def test_the_random_policy_fills_any_memory() -> None:
