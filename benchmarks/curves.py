@@ -137,6 +137,44 @@ def report(areas: dict[tuple[str, str], NDArray[np.float64]], floor: float) -> t
     return "\n".join(lines), good
 
 
+def draw(curves: dict[tuple[str, str], list[Curve]], floor: float, stem: Path) -> list[Path]:
+    """STEM.png and STEM.pdf: a panel an agent, means over seeds and their 95 % t-intervals."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from studies.figure import RANDOM_LINE, WIDTH, style, write
+
+    agents = list(dict.fromkeys(agent for agent, _ in curves))
+    looks = {OURS: ("#0173b2", "-", "o"), PEER: ("0.2", "-", ""), WRONG: ("#d55e00", "--", "s")}
+    with style():
+        figure = Figure(figsize=(WIDTH, 3.2))
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(1, len(agents), squeeze=False)[0]
+        for ax, agent in zip(axes, agents, strict=True):
+            for (whose, library), seeds in curves.items():
+                if whose != agent:
+                    continue
+                colour, dashes, marker = looks[library]
+                steps, returns = np.array(seeds[0][0]), np.array([curve[1] for curve in seeds])
+                mean, n = returns.mean(0), len(returns)
+                label = f"{library} (n = {n})"
+                ax.plot(steps, mean, color=colour, linestyle=dashes, marker=marker, markevery=4, label=label)
+                if n > 1:
+                    half = stats.sem(returns) * stats.t.ppf(0.975, n - 1)
+                    ax.fill_between(steps, mean - half, mean + half, color=colour, alpha=0.15, linewidth=0)
+            ax.axhline(floor, **RANDOM_LINE)
+            ax.set_title(agent.upper())
+            ax.set_xlabel("environment steps")
+            ax.xaxis.set_major_formatter("{x:,.0f}")
+            ax.locator_params(axis="x", nbins=4)
+        axes[0].set_ylabel(f"return, {ENV}")
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="lower center", ncols=3)
+        figure.tight_layout(rect=(0, 0.09, 1, 1))
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        return write(figure, stem)
+
+
 def main() -> int:
     """Run what is missing, then print the table; 1 if the check fails."""
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -159,14 +197,15 @@ def main() -> int:
     command = [sys.executable, "-m", "benchmarks.curves", "--into", str(said.into), "--steps", str(said.steps), "--run"]
     with ThreadPoolExecutor(said.workers) as pool:
         list(pool.map(lambda run: subprocess.run([*command, *map(str, run)], check=True), missing))
-    areas = {
-        (agent, library): np.array([
-            area(json.loads(_file(said.into, library, agent, seed, said.steps).read_text()))
-            for seed in range(said.seeds)
-        ])
+    curves: dict[tuple[str, str], list[Curve]] = {
+        (agent, library): [
+            json.loads(_file(said.into, library, agent, seed, said.steps).read_text()) for seed in range(said.seeds)
+        ]
         for agent in said.agents for library in said.libraries
     }  # fmt: skip
-    table, good = report(areas, floor(said.into))
+    for path in draw(curves, floor(said.into), said.into / "curves"):
+        print(path)
+    table, good = report({key: np.array(list(map(area, seeds))) for key, seeds in curves.items()}, floor(said.into))
     print(f"{table}\nrandom policy: {floor(said.into):.0f}")
     return 0 if good else 1
 

@@ -25,7 +25,7 @@ FOOT: Final = 1.0
 PROPORTION: Final[dict[str, Any]] = {"color": "0.35", "linestyle": ":", "linewidth": 1.2, "zorder": 1}
 IN_PROPORTION: Final = "in proportion"
 NOTE: Final = (
-    "Time of a TD3 update, method {method}, {threads}: medians, and bars for the range of the blocks. Dotted, in "
+    "Time of {agent} update, method {method}, {threads}: medians, and bars for the range of the blocks. Dotted, in "
     "proportion to density: fixed + density * (dense - fixed), where fixed is an update of our dense agent with "
     "hidden layers of 8 units, measured in the same turns: what an update costs at any width."
 )
@@ -41,6 +41,10 @@ def draw(results: Results, stem: Path) -> list[Path]:
     stem.parent.mkdir(parents=True, exist_ok=True)
     with style():
         return write(_figure(groups), stem)
+
+
+def _a(agent: str) -> str:
+    return f"{'an' if agent[0] in 'aeis' else 'a'} {agent.upper()}"
 
 
 def _figure(groups: Sequence[GroupResult]) -> Figure:
@@ -68,7 +72,11 @@ def _foot(figure: Figure, groups: Sequence[GroupResult]) -> None:
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     threads = groups[0].setting.threads
-    said = NOTE.format(method=groups[0].setting.method, threads="1 thread" if threads == 1 else f"{threads} threads")
+    said = NOTE.format(
+        agent=_a(groups[0].setting.agent),
+        method=groups[0].setting.method,
+        threads="1 thread" if threads == 1 else f"{threads} threads",
+    )
     note = "\n".join(textwrap.wrap(said, NOTE_WIDTH))
     height = figure.get_figheight()
     figure.text(0.015, 0.05 / height, note, color="0.25", linespacing=1.25, va="bottom").set_in_layout(False)
