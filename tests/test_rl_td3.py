@@ -1,6 +1,7 @@
 """TD3 against an independent reference, and on toy environments with a known optimum."""
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,9 @@ import torch
 from numpy.typing import NDArray
 from toy import Carry, Paid
 
+from registry import part
 from rl import TD3, Batch, Evaluation, evaluate, td3, train, uniform
+from sparsity import DS, RIGL, SET, STATIC, Method, Sparsifier
 
 CPU = torch.device("cpu")
 Array = NDArray[np.float64]
@@ -175,6 +178,22 @@ def test_td3_reaches_the_optimum_of_a_toy_environment() -> None:
     before, after = (np.mean(record.returns) for record in records if isinstance(record, Evaluation))
     assert before < -0.3
     assert after > -0.01, "the optimum is 0"
+
+
+@pytest.mark.parametrize(("row", "execution"), [(STATIC, "masked"), (SET, "sparse"), (RIGL, "masked"), (DS, "sparse")])
+def test_sparse_networks_reach_it_too(row: Method, execution: str) -> None:
+    settings: dict[str, Any] = {"batch_size": 64, "actor_hidden": (64, 32), "critic_hidden": (64, 64), "tau": 0.02}
+    learned = td3(2, 1, 0, CPU, torch.float32, learning_rate=2e-3, exploration_noise=0.2, **settings)
+    swaps = row.schedule if row is STATIC else part("periodic", fraction=0.1, every=200, until=0.7)
+    method = replace(
+        row, eligible=part("hidden"), allocation=part("erk", density=0.5), initial=part("random"), schedule=swaps
+    )
+    for number, learner in enumerate(learned.learners()):
+        Sparsifier(learner, method, seed=np.random.SeedSequence(number), total=3000, execution=execution)  # type: ignore[arg-type]
+    plan = {"steps": 3500, "warmup": 500, "eval_every": 3500, "episodes": 40}
+    records = train(learned, Carry(), Carry(), uniform(2, 1), seed=0, device=CPU, dtype=torch.float32, **plan)
+    _, after = (np.mean(record.returns) for record in records if isinstance(record, Evaluation))
+    assert after > -0.03, "the optimum is 0"
 
 
 def test_exploration_adds_noise_within_bounds_and_evaluation_none() -> None:
