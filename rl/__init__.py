@@ -1,11 +1,14 @@
 """Deep reinforcement learning for continuous actions, ignorant of sparsity: agents, memory, training."""
 
 from rl.agent import Agent, Batch, Learner
+from rl.asking_replays import dynamic, reviewed
 from rl.checkpoint import WeightsRefused, load_weights, save_weights
+from rl.ddpg import ddpg
 from rl.environment import Environment, EnvironmentRefused, make, sizes
-from rl.networks import Actor, Critics, PopulationLinear
+from rl.networks import Actor, Critics, GaussianActor, PopulationLinear
 from rl.random_policy import RandomPolicy, random
 from rl.replay import Replay, UniformReplay, bytes_needed, uniform
+from rl.sac import SAC, sac
 from rl.streams import PURPOSES, env_seed, numpy_generator, stream, torch_generator
 from rl.td3 import TD3, td3
 from rl.tracking import Target
@@ -13,6 +16,7 @@ from rl.train import Diverged, Episode, Evaluation, Record, Signals, evaluate, t
 
 __all__ = [
     "PURPOSES",
+    "SAC",
     "TD3",
     "Actor",
     "Agent",
@@ -23,6 +27,7 @@ __all__ = [
     "EnvironmentRefused",
     "Episode",
     "Evaluation",
+    "GaussianActor",
     "Learner",
     "PopulationLinear",
     "RandomPolicy",
@@ -33,12 +38,16 @@ __all__ = [
     "UniformReplay",
     "WeightsRefused",
     "bytes_needed",
+    "ddpg",
+    "dynamic",
     "env_seed",
     "evaluate",
     "load_weights",
     "make",
     "numpy_generator",
     "random",
+    "reviewed",
+    "sac",
     "save_weights",
     "sizes",
     "stream",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,17 +18,18 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from registry import Bound, Registry, default_registry, part
+from sparsity.activity import Activity
 from sparsity.adapt import Scored, adapt, shared_goals
 from sparsity.allocation import counts
-from sparsity.ask import ask, check_mask, check_scores, who
+from sparsity.ask import ask, check_scores, who
 from sparsity.event import Event, LayerChange, LayerDensity
 from sparsity.execution import Masked, MaskedWeight
 from sparsity.execution.choice import Execution, chosen_execution
-from sparsity.execution.find import initial as drawn
+from sparsity.first import first_masks, give_first_values
 from sparsity.method import Method
-from sparsity.rewire import rewire
+from sparsity.timetable import Timetable
 from sparsity.trained import Handle, Trained
-from sparsity.weights import as_matrices, candidate_weights, member_shapes
+from sparsity.weights import candidate_weights, member_shapes
 
 if TYPE_CHECKING:  # imported where it is chosen: compiled kernels take a while to load
     from sparsity.execution.sparse import Sparse, SparseWeight
@@ -61,8 +62,6 @@ class Sparsifier:
         self.method = method.resolved(registry)
         self._part = {kind: registry.bind(kind, choice) for kind, choice in self.method.parts().items()}
         self._learner, self._optimizer, self._on_event = learner, learner.optimizer, on_event
-        self._total = total // learner.stride if total and self.method.clock == "optimizer" else total
-        self._layer_density: dict[str, float] = {}
         self._execution = self._carried_out(execution, registry)
         self._weights: Sequence[MaskedWeight | SparseWeight] = self._execution.weights
         self._trace = self._find_traces(registry)
@@ -73,16 +72,17 @@ class Sparsifier:
         self._generator = self._seeded(seed)
         self.steps = 0
         """Optimiser steps so far, those that an event replaced included."""
-        self._layer_density, self._density, self._final = self._allocate()
-        self._budget = self._budget_at(0)
+        self._timetable, self._final = self._allocate(total)
+        self._budget = self._timetable.budget(0)
         self._fraction, self._goals, self._event_now = 0.0, self._goals_at(self._budget), False
         self._moments_checked = False
-        self._ahead = (1, self._plan(1))  # What no schedule or budget can serve is refused here, not in an update.
+        self._ahead = (
+            1,
+            self._timetable.at(1),
+        )  # What no schedule or budget can serve is refused here, not in an update.
         self._wants_dense = any(self._part[kind].asks("grad") for kind in ("prune", "grow", "born"))
-        self._wants_activity = bool(self._weights) and any(self._part[k].asks("activity") for k in ("prune", "grow"))
-        self._activity: dict[str, Tensor] = {}
-        if self._wants_activity:
-            self._check_tells_activity()
+        self._activity = self._find_activity()
+        self._told: dict[str, Tensor] = {}
         self._start()
         self._look_ahead()
         self._handles = self._hang_on() if self._weights else []
@@ -235,79 +235,58 @@ class Sparsifier:
         """Fresh uniform noise in [0, 1), for one call of one part or one tie-break."""
         return torch.rand(weight.dense_shape, generator=self._generator, device=weight.device, dtype=weight.dtype)
 
-    def _allocate(self) -> tuple[dict[str, float], float, dict[str, Tensor]]:
-        """In the end: density of every weight, of all together, and connections a member."""
-        if not self._weights:
-            return {}, 1.0, {}
+    def _find_activity(self) -> Activity | None:
+        asking = [self._part[kind] for kind in ("prune", "grow") if self._part[kind].asks("activity")]
+        if not asking or not self._weights:
+            return None
+        module = self._learner.module
+        names = list(member_shapes(module)) if isinstance(self._execution, Masked) else self._execution.names
+        return Activity(module, names, who(asking[0]))
+
+    def _allocate(self, total: int | None) -> tuple[Timetable, dict[str, Tensor]]:
+        """The timetable of densities, and connections a member of every weight in the end."""
         shapes = {w.name: w.shape for w in self._weights}
-        densities = self._part["allocation"](shapes=shapes)
+        densities = self._part["allocation"](shapes=shapes) if shapes else {}
         if set(densities) != set(shapes):
             raise ValueError(f"{self.method.allocation} must give a density for each of {', '.join(shapes)}")
         kept = math.fsum(densities[w.name] * w.numel for w in self._weights)
-        exact = counts(shapes, densities)
+        exact = counts(shapes, densities) if shapes else {}
         final = {w.name: torch.full(w.dense_shape[:1], exact[w.name], device=w.device) for w in self._weights}
-        return densities, kept / sum(w.numel for w in self._weights), final
+        own, stride = self.method.clock == "optimizer", self._learner.stride
+        timetable = Timetable(
+            self._part["schedule"],
+            self._part["budget"],
+            stride=1 if own else stride,
+            total=total // stride if total and own else total,
+            densities=densities,
+            density=kept / sum(w.numel for w in self._weights) if shapes else 1.0,
+        )
+        return timetable, final
+
+    def _goals_at(self, density: float) -> list[Tensor]:
+        return self._timetable.goals(density, self._final, {w.name: w.size for w in self._weights})
 
     def _start(self) -> None:
         """The first topology, of the online network and of its slow copy."""
+        masks = first_masks(
+            self._part["initial"],
+            self._learner.module,
+            self._weights,
+            self._goals,
+            density=self._budget,
+            layer_density=lambda name: self._timetable.layer_density(name, self._budget),
+            noise=self._noise,  # type: ignore[arg-type]
+        )
         held: list[Any] = []
-        for weight, mask in zip(self._weights, self._first_masks(), strict=True):
+        for weight, mask in zip(self._weights, masks, strict=True):
             if self.method.weights.name != "ordinary":
-                self._set_initial(weight, mask)
+                give_first_values(self._part["weights"], weight, mask)
             held.append(self._execution.first(weight, mask))  # type: ignore[arg-type]
         if held:
             self._execution.begin(held)
-        if self._budget == self._density:  # A drawn number of connections is the budget from now on.
+        if self._budget == self._timetable.density:  # A drawn number of connections is the budget from now on.
             self._final = {w.name: w.nnz for w in self._weights}
             self._goals = self._goals_at(self._budget)
-
-    def _first_masks(self) -> Iterator[Tensor]:
-        """Layer by layer; a part that asks for the network is asked once."""
-        if self._weights and self._part["initial"].asks("network"):
-            yield from self._masks_of_network()
-        else:
-            for weight, goal in zip(self._weights, self._goals, strict=True):
-                yield self._first_mask(weight, goal)
-
-    def _masks_of_network(self) -> list[Tensor]:
-        initial, module = self._part["initial"], self._learner.module
-        shapes = member_shapes(module)
-        network = {name: as_matrices(drawn(p), shapes[name]) for name, p in candidate_weights(module).items()}
-        eligible = tuple(w.name for w in self._weights)
-        connections = sum(int(goal[0]) for goal in self._goals)
-        masks = ask(initial, network=network, eligible=eligible, connections=connections, density=self._budget)
-        if not isinstance(masks, Mapping) or set(masks) != set(eligible):
-            raise ValueError(f"{who(initial)} must give a mask for each of {', '.join(eligible)}")
-        for weight in self._weights:
-            self._check_first(f"{who(initial)} (layer {weight.name})", weight, masks[weight.name])
-        return [masks[name] for name in eligible]
-
-    def _set_initial(self, weight: MaskedWeight | SparseWeight, mask: Tensor) -> None:
-        """Initial values that know the topology, in the slow copy too."""
-        weights = self._part["weights"]
-        value = ask(weights, weight=weight.value, mask=mask)
-        check_scores(f"{who(weights)} (layer {weight.name})", value, mask, mask)
-        weight.begin_with(value, mask)
-
-    def _first_mask(self, weight: MaskedWeight | SparseWeight, goal: Tensor) -> Tensor:
-        """A bool tensor is the mask itself; of scores, the highest enter, as many as the allocation says."""
-        empty = torch.zeros(weight.dense_shape, dtype=torch.bool, device=weight.device)
-        initial = self._part["initial"]
-        value = weight.value.clone() if initial.asks("weight") else None
-        density = self._layer_density_at(weight.name, self._budget)
-        first = ask(initial, density=density, weight=value, noise=self._noise(weight), mask=empty)
-        what = f"{who(self._part['initial'])} (layer {weight.name})"
-        if not isinstance(first, Tensor) or first.dtype != torch.bool:
-            check_scores(what, first, empty, ~empty)
-            return rewire(empty, first, first, torch.zeros_like(goal), goal, tie=self._noise(weight)).mask
-        self._check_first(what, weight, first)
-        return first
-
-    @staticmethod
-    def _check_first(what: str, weight: MaskedWeight | SparseWeight, mask: Tensor) -> None:
-        check_mask(what, mask, torch.empty(weight.dense_shape, device="meta"))
-        if not bool(mask.flatten(1).any(dim=1).all()):
-            raise ValueError(f"{what} left a layer without any connection: choose a higher density")
 
     # When: phase 2.
 
@@ -320,52 +299,6 @@ class Sparsifier:
             handles.append(self._learner.target.after_update(self._after_target_update))
         _attached.add(self)
         return handles
-
-    def _clock(self, optimiser_step: int) -> range:
-        """The steps on the method's clock that this optimiser step stands for."""
-        stride = self._learner.stride if self.method.clock == "agent" else 1
-        return range((optimiser_step - 1) * stride + 1, optimiser_step * stride + 1)
-
-    def _plan(self, optimiser_step: int) -> tuple[float, float]:
-        """Over the steps that passed, the largest fraction and the last budget; in the last step the final one."""
-        steps = self._clock(optimiser_step)
-        fraction = max(map(self._fraction_at, steps))
-        if not 0 <= fraction <= 1:
-            raise ValueError(f"{self.method.schedule} gave {fraction!r}: a fraction lies in [0, 1]")
-        if self._total is not None and self._clock(optimiser_step + 1)[-1] > self._total:
-            return fraction, self._budget_at(max(self._total, steps[-1]))
-        return fraction, self._budget_at(steps[-1])
-
-    def _fraction_at(self, step: int) -> float:
-        schedule = self._part["schedule"]
-        density = self._budget_at(step - 1) if schedule.asks("density") else None
-        fraction: float = schedule(step=step, total=self._total, density=density, final=self._density)
-        return fraction
-
-    def _budget_at(self, step: int) -> float:
-        density: float = self._part["budget"](step=step, total=self._total, density=self._density)
-        if not 0 < density <= 1:
-            raise ValueError(f"{self.method.budget} gave {density!r}: a density lies in (0, 1]")
-        return density
-
-    def _goals_at(self, density: float) -> list[Tensor]:
-        """Connections a member of every weight when the network's budget stands at `density`.
-
-        Above the final density a layer lies on the line between its final count and full, so that it only falls while
-        the budget falls; below it all layers lose the same share.
-        """
-        final = [(self._final[w.name], w.size) for w in self._weights]
-        if density >= self._density:
-            open_ = (density - self._density) / (1 - self._density) if self._density < 1 else 0.0
-            return [n + torch.floor(open_ * (size - n).double() + 1e-9).long() for n, size in final]
-        cut = 1 - density / self._density
-        return [n - torch.floor(cut * n.double() + 1e-9).long() for n, _ in final]
-
-    def _layer_density_at(self, name: str, density: float) -> float:
-        final = self._layer_density[name]
-        if density >= self._density:
-            return 1 - (1 - density) / (1 - self._density) * (1 - final) if self._density < 1 else 1.0
-        return final * density / self._density
 
     def _is_event(self, fraction: float, density: float) -> bool:
         """Whether something is to be swapped, or the budget's count differs from what is active."""
@@ -392,7 +325,7 @@ class Sparsifier:
             )
         self.steps += 1
         planned, plan = self._ahead
-        self._fraction, density = plan if planned == self.steps else self._plan(self.steps)
+        self._fraction, density = plan if planned == self.steps else self._timetable.at(self.steps)
         self._event_now = self._is_event(self._fraction, density)
         if self._trace:
             self._update_traces()
@@ -418,12 +351,12 @@ class Sparsifier:
 
     def _look_ahead(self) -> None:
         """Plan the next step before its gradients form: dense ones are not made unless somebody will ask."""
-        plan = self._plan(self.steps + 1)
+        plan = self._timetable.at(self.steps + 1)
         self._ahead = (self.steps + 1, plan)
-        event = plan[0] > 0 or plan[1] != self._budget
+        event = plan.fraction > 0 or plan.density != self._budget
         self._execution.anticipate(event, self._wants_dense)
-        if self._wants_activity:
-            self._learner.module.stack.remembers = event  # type: ignore[union-attr]
+        if self._activity is not None:
+            self._activity.expect(event)
 
     def _after_target_update(self) -> None:
         self._execution.after_target_update()
@@ -442,7 +375,7 @@ class Sparsifier:
                 check_scores(f"{who(trace)} (layer {weight.name})", kept[weight.name], weight.mask, weight.mask)
 
     def _event_within(self, window: int) -> bool:
-        plans = (self._plan(self.steps + ahead) for ahead in range(window))
+        plans = (self._timetable.at(self.steps + ahead) for ahead in range(window))
         return self._event_now or any(fraction > 0 or density != self._budget for fraction, density in plans)
 
     def _grad(self, weight: MaskedWeight, asker: Bound) -> Tensor | None:
@@ -469,8 +402,8 @@ class Sparsifier:
         self._execution.settle()
         goals = self._shared(self._goals)
         pairs: list[tuple[MaskedWeight | SparseWeight, Tensor]] = list(zip(self._weights, goals, strict=True))
-        if self._wants_activity:
-            self._activity = self._activities()
+        if self._activity is not None:
+            self._told = self._activity.told(self._weights)
         groups = [[pair] for pair in pairs] if self._layers_apart and self._execution.one_by_one else [pairs]
         changes = [change for group in groups for change in self._adapt_layers(group, stepped)]
         self._execution.commit()
@@ -478,7 +411,7 @@ class Sparsifier:
             if trace.entry.facts.get("window") is not None:
                 self._forget(name)
         if self._on_event is not None:
-            self._on_event(Event(self._clock(self.steps)[-1], tuple(changes)))
+            self._on_event(Event(self._timetable.clock(self.steps)[-1], tuple(changes)))
 
     def _adapt_layers(
         self, pairs: list[tuple[MaskedWeight | SparseWeight, Tensor]], stepped: Mapping[str, Tensor]
@@ -539,38 +472,11 @@ class Sparsifier:
             grad=grad,
             mask=weight.mask if criterion.asks("mask") else None,
             noise=self._noise(weight) if criterion.asks("noise") else None,
-            activity=self._activity.get(weight.name),
+            activity=self._told.get(weight.name),
             **traces,
             **more,
         )
         return scores
-
-    def _check_tells_activity(self) -> None:
-        module = self._learner.module
-        if not hasattr(getattr(module, "stack", None), "activations"):
-            asking = next(self._part[k] for k in ("prune", "grow") if self._part[k].asks("activity"))
-            raise ValueError(
-                f"{who(asking)} asks for the activity of units, which {type(module).__name__} does not tell: it needs "
-                "a `stack` with `activations`, as rl.Stack has"
-            )
-        self._order = list(member_shapes(module)) if isinstance(self._execution, Masked) else self._execution.names
-
-    def _activities(self) -> dict[str, Tensor]:
-        """s_i = E|h_i| / mean_k E|h_k| of every unit (Sokar et al. 2023), `(members, out, 1)`; 1 in output layers.
-
-        On the inputs of the last pass before the step.
-        """
-        stack: Any = self._learner.module.stack
-        if stack.remembered is None:
-            raise ValueError(f"{self._learner.name} has no activity to tell: no pass went through it before this step")
-        sizes = [layer.abs().mean(dim=-2) for layer in stack.activations(stack.remembered)]
-        stack.remembered = None
-        scores = [size / size.mean(dim=-1, keepdim=True).clamp(min=torch.finfo(size.dtype).tiny) for size in sizes]
-        told = dict(zip(self._order, scores, strict=False))
-        return {
-            w.name: told[w.name].unsqueeze(-1) if w.name in told else torch.ones(*w.dense_shape[:2], 1, dtype=w.dtype)
-            for w in self._weights
-        }
 
     def _spread(
         self, weights: Sequence[MaskedWeight | SparseWeight], removed: Tensor, nnz: Tensor, room: Tensor

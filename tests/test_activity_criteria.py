@@ -17,6 +17,7 @@ from rl.activity import unit_scores
 from rl.sac import sac
 from rl.td3 import td3
 from sparsity import SET, Sparsifier
+from sparsity.activity import Activity
 from sparsity.prune import dormancy
 from sparsity.published import NE
 
@@ -46,13 +47,13 @@ def test_the_activity_is_that_of_the_batch_that_was_just_learnt_from(
     sparsifier = Sparsifier(critic, METHOD, seed=SeedSequence(0), total=20, execution=execution)
     told: list[dict[str, torch.Tensor]] = []
     expected: list[list[torch.Tensor]] = []
-    measured = Sparsifier._activities
+    measured = Activity.told
 
-    def seen(self: Sparsifier) -> dict[str, torch.Tensor]:
-        told.append(measured(self))
+    def seen(self: Activity, weights: Any) -> dict[str, torch.Tensor]:
+        told.append(measured(self, weights))
         return told[-1]
 
-    monkeypatch.setattr(Sparsifier, "_activities", seen)
+    monkeypatch.setattr(Activity, "told", seen)
     hooked = Sparsifier._adapt
 
     def adapting(self: Sparsifier) -> None:
