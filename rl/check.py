@@ -91,6 +91,14 @@ def _on_acting(agent: Agent) -> Iterator[str]:
             yield f"acts with {action.tolist()}; actions are finite and lie in [-1, 1]"
     if agent.learners() and not same(agent.act(observation, explore=False), agent.act(observation, explore=False)):
         yield "acts in two ways on one observation with explore=False: it must not draw noise then"
+    if hasattr(agent, "mean_actions"):
+        rows = torch.from_numpy(np.stack([observation, observation]))
+        told: Any = agent.mean_actions(rows)
+        acted = agent.act(observation, explore=False)
+        if not isinstance(told, torch.Tensor) or tuple(told.shape) != (2, SIZES[1]):
+            yield f"gives {shown(told)} as mean_actions of two observations; they are a tensor shaped (2, {SIZES[1]})"
+        elif not np.allclose(told.detach().cpu().numpy(), acted, atol=1e-5):
+            yield "has other mean_actions than it acts with explore=False"
 
 
 def _on_learners(learners: Any) -> Iterator[str]:

@@ -130,6 +130,17 @@ RLX2_SAC_RELEASED = replace(
     },
 )
 
+RLX2_TD3_BASELINES = replace(
+    RLX2_TD3, settings={"learning_rate": 3e-4, "batch_size": 256}, run={**MUJOCO, "replay": "uniform"}
+)
+
+RLX2_SAC_BASELINES = replace(
+    RLX2_SAC,
+    settings={name: value for name, value in RLX2_SAC.settings.items() if not name.startswith("multi_step")},
+    run={**SAC_RUN, "replay": {"part": "uniform", "capacity": 3_000_000}},
+)
+"""Of their Table 2, Tiny, SS, SET and RigL have one-step targets and a memory of fixed size."""
+
 _GRAESSER: Final[Mapping[str, Any]] = {
     "eligible": "all",
     "allocation": {"part": "erk", "density": 0.1},
@@ -203,10 +214,14 @@ def register_preset(register: Callable[..., object]) -> None:
     register(
         RLX2_TD3,
         name="rlx2-td3",
-        about="TD3 under RLx2's Table 2: three-step targets, dynamic memory (Tan et al. 2023).",
+        about="TD3 at RLx2's sparsities, every row with three-step targets and a dynamic memory (Tan et al. 2023).",
     )
     register(RLX2_TD3_RELEASED, name="rlx2-td3-released", about="The same as RLx2's code reviews its memory.")
-    register(RLX2_SAC, name="rlx2-sac", about="SAC under RLx2's Table 2 (Tan et al. 2023).")
+    register(RLX2_SAC, name="rlx2-sac", about="SAC at RLx2's sparsities, every row as RLx2 (Tan et al. 2023).")
+    register(
+        RLX2_TD3_BASELINES, name="rlx2-td3-baselines", about="The other rows of its Table 2: plain targets and memory."
+    )
+    register(RLX2_SAC_BASELINES, name="rlx2-sac-baselines", about="The same for SAC.")
     register(
         RLX2_SAC_RELEASED, name="rlx2-sac-released", about="The same as RLx2's code: it explores with the mean action."
     )

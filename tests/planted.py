@@ -319,6 +319,15 @@ def tensorial(observation_size: int, action_size: int, seed: int) -> Any:
     return spoilt((observation_size, action_size), seed, update=lambda agent: lambda batch: {"q": batch.reward.mean()})
 
 
+@planted("agent", "has other mean_actions than it acts with explore=False")
+def two_faced(observation_size: int, action_size: int, seed: int) -> Any:
+    return spoilt(
+        (observation_size, action_size),
+        seed,
+        mean_actions=lambda agent: lambda rows: torch.ones(len(rows), action_size),
+    )
+
+
 @planted("agent", "without a fitting target")
 def untracked(observation_size: int, action_size: int, seed: int) -> Any:
     agent = spoilt((observation_size, action_size), seed)

@@ -127,6 +127,15 @@ def test_rlx2_brings_its_targets_and_its_memory() -> None:
     }
 
 
+@pytest.mark.parametrize("agent", ["td3", "sac"])
+def test_rlx2s_baselines_have_plain_targets_and_memories(agent: str) -> None:
+    run = row("rigl", "HalfCheetah-v5", f"rlx2-{agent}-baselines")
+    assert (run.agent.settings["multi_step"], run.replay.name) == (1, "uniform")
+    other = row("rigl", "HalfCheetah-v5", f"rlx2-{agent}")
+    assert run.methods == other.methods
+    assert run.agent.settings.get("initial") == other.agent.settings.get("initial")
+
+
 def test_the_densities_of_a_study_stand_over_those_of_a_preset() -> None:
     asked = QUIET | {"densities": [0.3]}
     run = a_run(preset="rlx2-td3", methods={"R": "rlx2"}, envs=["Hopper-v4"], random_episodes=0, **asked)

@@ -209,6 +209,24 @@ def test_a_hard_update_copies_at_every_so_manyth_update() -> None:
             assert all(torch.equal(slow[name], value) for name, value in before.state_dict().items())
 
 
+def test_adaptation_comes_before_a_hard_copy_of_the_same_update() -> None:
+    """DS-SAC's Algorithm 4: where both fall on one update, the slow copy has the new topology."""
+    learned = agent(dtype=torch.float64, tau=1.0, target_every=5)
+    method = replace(
+        DS, allocation=part("uniform", density=0.5), initial=part("random"),
+        schedule=part("periodic", fraction=0.3, every=5),
+    )  # fmt: skip
+    critic = learned.learners()[0]
+    sparsifier = Sparsifier(critic, method, seed=SeedSequence(0), total=20, execution="masked")
+    for number in range(1, 11):
+        before = sparsifier.masks
+        learned.update(batch(number, torch.float64))
+        if number % 5 == 0:
+            assert any(not torch.equal(mask, before[name]) for name, mask in sparsifier.masks.items())
+            slow, online = learned.critics_target.module.state_dict(), learned.critics.state_dict()
+            assert all(torch.equal(slow[name], online[name]) for name in online)
+
+
 # Acting.
 
 
