@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lab import ENV, QUICK, Lab, a_lab, no_figures
@@ -38,7 +39,10 @@ def register_grow(register):
 def test_an_interrupt_is_no_failure_and_ends_the_runs(tmp_path: Path, signalled: signal.Signals, code: int) -> None:
     words = (*COMMAND, *LONG, "--store", str(tmp_path), "--set", "random_episodes=0")
     store = Store(tmp_path)
-    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}) as study:
+    heard: dict[str, Any] = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    # A shell lets what it starts in the background ignore interrupts, tests included, and children take that over.
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment, **heard) as study:
         try:
             wait_for(lambda: started(store) == 2, 100)
             study.send_signal(signalled)
