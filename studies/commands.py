@@ -243,9 +243,7 @@ def _study_plot(command: cli.StudyPlot) -> int:
 
 
 def _study_verify(command: cli.StudyVerify) -> int:
-    from studies.show import damaged
-
-    checked, files = damaged(command.name, Store(command.store))
+    checked, files = Store(command.store).verify_study(command.name)
     for file in files:
         print(f"not as written: {file}")
     print(f"{checked} finished runs checked, {len(files)} damaged files")

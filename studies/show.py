@@ -77,19 +77,15 @@ def study_list(store: Store) -> str:
 
 def status(name: str, store: Store) -> str:
     """Runs by state, and every failure with its cause."""
-    lines = [f"{name}: {_standing(_counts(name, store))}"]
-    for cell in store.cells(name):
-        how, note = store.status(cell["run"])
+    cells = store.cells(name)
+    standing = {run_id: store.status(run_id) for run_id in {cell["run"] for cell in cells}}
+    lines = [f"{name}: {_standing(Counter(how for how, _ in standing.values()))}"]
+    for cell in cells:
+        how, note = standing[cell["run"]]
         if how in ("failed", "diverged"):
             last = (note.strip().splitlines() or ["no message"])[-1]
             lines.append(f"  {how}: {clean(cell['label'])} seed {cell['seed']} ({cell['run']}): {clean(last)}")
     return "\n".join(lines)
-
-
-def damaged(name: str, store: Store) -> tuple[int, list[str]]:
-    """How many finished runs were checked, and the files that are not as they were written."""
-    finished = sorted({cell["run"] for cell in store.cells(name) if store.is_finished(cell["run"])})
-    return len(finished), [file for run_id in finished for file in store.verify(run_id)]
 
 
 def part_list(registry: Registry, kind: str | None) -> str:

@@ -1,6 +1,8 @@
 """Where runs and studies are kept: `runs/<id>/` shared by all studies, `studies/<name>/` for a study's own files.
 
-A run is finished when its `manifest.json` is there: it is written last and holds the SHA-256 of every other file.
+A run is finished when its `manifest.json` is there: it is written last, and holds the SHA-256 and the length of every
+other file, how the run ended, and the hash of itself. How a study stands is read from manifests and lengths alone;
+`verify` reads every byte.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from studies.contents import Run, canonical
 from studies.files import hashes, sha256
 from studies.outcome import Status
 from studies.problems import BadInput
+from studies.sealed import read_sealed, write_sealed
 from studies.study import Cell, Study
 
 MANIFEST = "manifest.json"
@@ -37,6 +40,7 @@ TOPOLOGY = "topology.csv"
 DIAGNOSTICS = "diagnostics.csv"
 WEIGHTS = "weights.safetensors"
 LOCK = "lock"
+STUDY = "study.toml"
 
 
 class Held(RuntimeError):
@@ -94,44 +98,68 @@ class Store:
     def finish(self, folder: Path, files: list[str]) -> None:
         """Declare a run finished: nothing of it changes from now on."""
         (folder / FAILURE).unlink(missing_ok=True)
-        manifest = {"files": hashes(folder, [CONTENTS, *files])}
-        write_atomically(folder / MANIFEST, (canonical(manifest) + "\n").encode())
+        names, result = [CONTENTS, *files], _json(folder / RESULT)
+        manifest = {
+            "status": result["status"],
+            "cause": result["cause"],
+            "files": hashes(folder, names),
+            "bytes": {name: (folder / name).stat().st_size for name in names},
+        }
+        write_sealed(folder / MANIFEST, manifest)
 
     def fail(self, run_id: str, cause: str) -> None:
         """Remember why a run failed. It is tried again when its study is run again."""
-        data = canonical({"cause": cause[-4000:]}) + "\n"
-        write_atomically(self.run_folder(run_id) / FAILURE, data.encode())
+        write_sealed(self.run_folder(run_id) / FAILURE, {"cause": cause[-4000:]})
 
     def is_finished(self, run_id: str) -> bool:
         return (self.run_folder(run_id) / MANIFEST).is_file()
 
     def status(self, run_id: str) -> tuple[Status, str]:
-        """How a run stands, and why if it failed or diverged."""
+        """How a run stands, and why if it failed or diverged. Of a finished one's files only lengths are looked at."""
         folder = self.run_folder(run_id)
         if self.is_finished(run_id):
-            damaged = self.verify(run_id)
-            if damaged:
-                return "failed", f"damaged: not as written: {', '.join(damaged)}"
-            result = _json(folder / RESULT)
-            return result["status"], result["cause"]
+            try:
+                manifest = self._manifest(run_id)
+            except Damaged as damage:
+                return "failed", f"damaged: {damage}"
+            lengths = {entry.name: entry.stat().st_size for entry in os.scandir(folder)}
+            wrong = [str(folder / name) for name, size in manifest["bytes"].items() if lengths.get(name) != size]
+            if wrong:
+                return "failed", f"damaged: not as written: {', '.join(wrong)}"
+            return manifest["status"], manifest["cause"]
         if (folder / LOCK).exists() and self._is_held(folder):
             return "running", ""
         if (folder / FAILURE).is_file():
-            return "failed", _json(folder / FAILURE).get("cause", "")
+            return "failed", self._failure(folder / FAILURE)
         return "missing", ""
 
     def verify(self, run_id: str) -> list[str]:
-        """Files of a finished run that are not as they were written."""
+        """Files of a run that are not as they were written: of a finished one all, else why it failed."""
         folder = self.run_folder(run_id)
+        if not self.is_finished(run_id):
+            return [] if _intact(folder / FAILURE) else [str(folder / FAILURE)]
         try:
-            expected = _json(folder / MANIFEST)["files"]
-        except (ValueError, KeyError, OSError):
+            expected = self._manifest(run_id)["files"]
+        except Damaged:
             return [str(folder / MANIFEST)]
         return [
             str(folder / name)
             for name, digest in expected.items()
             if not (folder / name).is_file() or sha256(folder / name) != digest
         ]
+
+    def _manifest(self, run_id: str) -> dict[str, Any]:
+        try:
+            return read_sealed(self.run_folder(run_id) / MANIFEST)
+        except (ValueError, OSError) as error:
+            raise Damaged(str(error)) from error
+
+    @staticmethod
+    def _failure(path: Path) -> str:
+        try:
+            return str(read_sealed(path)["cause"])
+        except (ValueError, OSError) as error:
+            return f"for a reason that cannot be read: {error}"
 
     def read(self, run_id: str) -> Record:
         """A finished run. Damaged if any of its files is not what was written."""
@@ -190,22 +218,34 @@ class Store:
         """Keep a study's file, and its list of runs, so that tables need no registry that expands it."""
         folder = self.study_folder(study.name)
         folder.mkdir(parents=True, exist_ok=True)
-        listed = json.dumps([_cell_words(cell) for cell in cells], indent=1) + "\n"
-        write_atomically(folder / CELLS, listed.encode())
-        write_atomically(folder / "study.toml", text.encode())
+        write_atomically(folder / STUDY, text.encode())
+        listed = {"cells": [_cell_words(cell) for cell in cells], "study": sha256(folder / STUDY)}
+        write_sealed(folder / CELLS, listed)
+
+    def verify_study(self, name: str) -> tuple[int, list[str]]:
+        """How many finished runs a study has, and files of it that are not as they were written."""
+        runs, folder = sorted({cell["run"] for cell in self.cells(name)}), self.study_folder(name)
+        try:
+            whole = sha256(folder / STUDY) == self._listed(name)["study"]
+        except OSError:
+            whole = False
+        files = [file for run_id in runs for file in self.verify(run_id)]
+        return sum(map(self.is_finished, runs)), ([] if whole else [str(folder / STUDY)]) + files
 
     def cells(self, name: str) -> list[dict[str, Any]]:
         """The runs of a study with their places in it. BadInput if the store has no such study."""
-        path = self.study_folder(name) / CELLS
-        if "/" in name or not path.is_file():
+        if "/" in name or not (self.study_folder(name) / CELLS).is_file():
             known = self.studies()
             listed = ", ".join(known) or "none"
             raise BadInput(f"the store {self.root} has no study {name!r}. {nearest(name, known)}Known: {listed}")
-        try:
-            cells: list[dict[str, Any]] = json.loads(path.read_text())
-        except ValueError as error:
-            raise Damaged(f"{path} is not as it was written: {error}") from error
+        cells: list[dict[str, Any]] = self._listed(name)["cells"]
         return cells
+
+    def _listed(self, name: str) -> dict[str, Any]:
+        try:
+            return read_sealed(self.study_folder(name) / CELLS)
+        except ValueError as error:
+            raise Damaged(str(error)) from error
 
     def studies(self) -> list[str]:
         return sorted(p.parent.name for p in self.root.glob("studies/*/cells.json"))
@@ -234,6 +274,14 @@ def _cell_words(cell: Cell) -> dict[str, Any]:
         "seed": cell.run.seed,
         "axes": dict(cell.axes),
     }
+
+
+def _intact(path: Path) -> bool:
+    """Whether a sealed file is as it was written, or not there."""
+    try:
+        return not path.exists() or bool(read_sealed(path))
+    except ValueError:
+        return False
 
 
 def _json(path: Path) -> dict[str, Any]:

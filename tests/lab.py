@@ -178,7 +178,7 @@ class Lab:
         return self.run(self.file(text), *words)
 
     def cells(self, name: str = "tiny") -> list[dict[str, Any]]:
-        cells: list[dict[str, Any]] = json.loads((self.store / "studies" / name / "cells.json").read_text())
+        cells: list[dict[str, Any]] = json.loads((self.store / "studies" / name / "cells.json").read_text())["cells"]
         return cells
 
     def folders(self) -> list[Path]:

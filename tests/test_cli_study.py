@@ -17,7 +17,8 @@ from lab import ENV, Answer, Lab, no_figures
 from scipy import stats
 
 from rl.checkpoint import read_weights
-from studies.store import Store
+from studies.sealed import read_sealed, write_sealed
+from studies.store import Damaged, Store
 
 quiet = no_figures
 
@@ -316,7 +317,7 @@ def test_a_flipped_bit_is_named_and_its_run_counted_as_failed(copy: Lab, name: s
     answer = copy("study", "verify", "tiny")
     assert answer.code == 4
     assert copy.folder_of("set").name in answer.out
-    assert name in answer.out or name == "manifest.json"
+    assert name in answer.out
     row = table(copy)["set"]
     assert (row["done"], row["failed"], row["planned"]) == ("1", "1", "2")
     assert "1 of 2, 1 failed" in copy("study", "table", "tiny").out
@@ -342,10 +343,47 @@ def test_no_flipped_bit_of_a_run_goes_unnoticed(copy: Lab) -> None:
     assert not store.verify(folder.name)
 
 
-def test_status_tells_of_damage(copy: Lab) -> None:
+@pytest.mark.parametrize("name", [*FILES, "manifest.json"])
+def test_status_tells_of_a_file_that_is_cut_short(copy: Lab, name: str) -> None:
+    path = copy.folder_of("set") / name
+    path.write_bytes(path.read_bytes()[:-1])
+    answer = copy("study", "status", "tiny")
+    assert "1 failed" in answer.out
+    assert name in answer.out
 
-    flip(copy.folder_of("set") / "result.json", 100)
-    assert "failed" in copy("study", "status", "tiny").out
+
+def named(store: Store) -> str:
+    """What `verify` says of the study."""
+    try:
+        return " ".join(store.verify_study("tiny")[1])
+    except Damaged as damage:
+        return str(damage)
+
+
+def test_a_flipped_bit_of_a_study_or_of_a_failure_is_named(copy: Lab) -> None:
+    store, folder = Store(copy.store), copy.store / "studies" / "tiny"
+    (copy.folder_of("set") / "manifest.json").unlink()
+    store.fail(copy.folder_of("set").name, "it fell over")
+    assert copy("study", "verify", "tiny").code == 0
+    for path in (folder / "study.toml", folder / "cells.json", copy.folder_of("set") / "failure.json"):
+        whole = path.read_bytes()
+        for bit in np.random.default_rng(1).integers(len(whole) * 8, size=20):
+            flip(path, int(bit))
+            assert str(path) in named(store), (path, bit)
+            path.write_bytes(whole)
+    assert store.verify_study("tiny")[1] == []
+
+
+def test_a_sealed_file_is_read_back_and_no_byte_of_it_may_differ(tmp_path: Path) -> None:
+    path, value = tmp_path / "it.json", {"name": "über", "numbers": [1, 0.5], "none": None}
+    write_sealed(path, value)
+    whole = path.read_bytes()
+    assert read_sealed(path) == value
+    changed = [whole[:i] + bytes([whole[i] ^ 1 << bit]) + whole[i + 1 :] for i in range(len(whole)) for bit in range(8)]
+    for data in [*changed, *(whole[:i] for i in range(len(whole))), whole + b"\n", b" " + whole]:
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match=r"it\.json is not as it was written"):
+            read_sealed(path)
 
 
 def test_a_damaged_run_can_be_made_again(copy: Lab, quiet: None) -> None:
@@ -368,9 +406,10 @@ def test_another_world_is_a_row_of_its_own(copy: Lab) -> None:
     folder = copy.folder_of("set")
     world = json.loads((folder / "world.json").read_text()) | {"torch": "1.0.0"}
     (folder / "world.json").write_text(json.dumps(world))
-    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest = read_sealed(folder / "manifest.json")
     manifest["files"]["world.json"] = hashlib.sha256((folder / "world.json").read_bytes()).hexdigest()
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    manifest["bytes"]["world.json"] = (folder / "world.json").stat().st_size
+    write_sealed(folder / "manifest.json", manifest)
     answer = copy("study", "table", "tiny")
     assert answer.code == 0
     assert "torch 1.0.0" in answer.out, "runs of different worlds are never pooled silently"
