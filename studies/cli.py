@@ -130,6 +130,8 @@ class StudyTable(Common):
 
     name: Positional[str]
     format: Format = "text"
+    against: Text = None
+    """Instead: every row compared with the row of this name, dense for instance, as text."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -219,6 +219,13 @@ def _study_table(command: cli.StudyTable) -> int:
     from studies.table import table
 
     outcomes, baseline = collect(Store(command.store), command.name)
+    if command.against is not None:
+        from studies.versus import versus
+
+        if command.format != "text":
+            raise BadInput(f"--against is printed as text only, not as {command.format}: leave --format out")
+        print(versus(outcomes, command.against))
+        return 0
     print(table(outcomes, baseline, format=command.format, title=command.name), end="")
     return 0
 

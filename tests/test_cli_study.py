@@ -418,3 +418,16 @@ def test_another_world_is_a_row_of_its_own(copy: Lab) -> None:
 def test_tables_need_no_registry(done: tuple[Lab, Answer]) -> None:
     """A study stays readable when the plugin that made it is gone: only its runs and its list of them are read."""
     assert ENV in done[0]("study", "table", "tiny").out
+
+
+def test_every_row_is_compared_with_one_of_them(done: tuple[Lab, Answer]) -> None:
+    answer = done[0]("study", "table", "tiny", "--against", "dense")
+    assert answer.code == 0, answer.err
+    lines = {line.split("  ")[0]: line for line in answer.out.splitlines()}
+    assert {"set 0.5", "static 0.5"} <= set(lines), answer.out
+    scores = {name: float(row["return"]) for name, row in table(done[0]).items() if name in ("set", "dense")}
+    assert f"{scores['set'] - scores['dense']:+,.4g}" in lines["set 0.5"]
+    assert "2 against 2" in lines["set 0.5"]
+    unknown = done[0]("study", "table", "tiny", "--against", "dence")
+    assert (unknown.code, "no row is labelled 'dence'" in unknown.err) == (2, True)
+    assert done[0]("study", "table", "tiny", "--against", "dense", "--format", "csv").code == 2
