@@ -10,7 +10,8 @@ from typing import Any
 
 from registry import Bound, Registry, part
 from studies.contents import Run, canonical
-from studies.executors.local import Job, cores
+from studies.executors.local import cores
+from studies.executors.process import Job
 from studies.problems import BadInput, clean
 from studies.progress import Progress
 from studies.store import DIAGNOSTICS, Store
