@@ -231,9 +231,9 @@ def test_a_run_that_another_finished_meanwhile_is_left_alone(lab: Lab) -> None:
     """Two runners plan the same run; the second one comes to it when the first has finished it."""
     assert lab.grid("set", "--densities", "0.5").code == 0
     store, folder = Store(lab.store), lab.folder_of("set")
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     store.prepare(store.load_run(folder.name))
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 def test_contents_of_another_run_are_not_run(lab: Lab) -> None:

@@ -19,8 +19,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from studies.leaving import WATCHED
+
 Report = Callable[[str, Mapping[str, Any]], None]
-"""Called with a run's id and `{"step": ...}` as it goes, and `{"ended": exit code, "cause": text}` once, when it ends.
+"""Called with a run's id and `{"step": ...}` as it goes, `{"note": text}` when there is something to say, and in the
+end, once, `{"ended": exit code, "cause": text}`.
 
 A code below 0 is the number of the signal that ended it; such a run may be tried again.
 """
@@ -58,7 +61,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
-            env=os.environ | ONE_THREAD,
+            env=os.environ | ONE_THREAD | {WATCHED: "stdin"},
             start_new_session=True,
         )
         self._step, self._since, self._stalled = -1, time.monotonic(), ""
@@ -88,11 +91,10 @@ class Child:
             record = json.loads(line) if line.startswith("{") else {}
         except ValueError:  # Cut short by the end of the process, or something else's words.
             return
-        if "step" not in record:
-            return
-        if record["step"] > self._step:
+        if record.get("step", -1) > self._step:
             self._step, self._since = record["step"], time.monotonic()
-        report(self._job.id, record)
+        if record:
+            report(self._job.id, record)
 
     def _watch(self, over: threading.Event) -> None:
         limit = self._job.stall_after
