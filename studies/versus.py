@@ -29,7 +29,7 @@ def versus(outcomes: Sequence[Outcome], against: str, test: Test = "welch") -> s
     try:
         compared = comparisons(outcomes, against=against, test=test)
     except ValueError as error:
-        raise BadInput(f"--against: {error}") from None
+        raise BadInput(str(error)) from None
     if all(math.isnan(one.difference.point) for one in compared):
         return _nothing(compared, against)
     arrivals = {_key(arrival.row): arrival for arrival in steps_to_dense(outcomes, dense=against)}

@@ -67,5 +67,5 @@ def test_the_test_is_named(test: Test, p: str, said: str) -> None:
 
 
 def test_a_reference_that_is_not_there_is_told() -> None:
-    with pytest.raises(BadInput, match="--against: no row is labelled 'x'"):
+    with pytest.raises(BadInput, match="no row is labelled 'x'"):
         versus(flat("ds", [1, 2]), "x")
