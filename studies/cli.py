@@ -132,6 +132,8 @@ class StudyTable(Common):
     format: Format = "text"
     against: Text = None
     """Instead: every row compared with the row of this name, dense for instance, as text."""
+    test: Literal["welch", "permutation"] = "welch"
+    """Where p comes from with --against; a permutation test assumes no distribution, and takes a second a row."""
 
 
 @dataclass(frozen=True, kw_only=True)

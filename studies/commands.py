@@ -224,8 +224,10 @@ def _study_table(command: cli.StudyTable) -> int:
 
         if command.format != "text":
             raise BadInput(f"--against is printed as text only, not as {command.format}: leave --format out")
-        print(versus(outcomes, command.against))
+        print(versus(outcomes, command.against, command.test))
         return 0
+    if command.test != "welch":
+        raise BadInput(f"--test {command.test} says how rows are compared: add --against, with the name of a row")
     print(table(outcomes, baseline, format=command.format, title=command.name), end="")
     return 0
 

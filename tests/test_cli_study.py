@@ -430,3 +430,6 @@ def test_every_row_is_compared_with_one_of_them(done: tuple[Lab, Answer]) -> Non
     unknown = done[0]("study", "table", "tiny", "--against", "dence")
     assert (unknown.code, "no row is labelled 'dence'" in unknown.err) == (2, True)
     assert done[0]("study", "table", "tiny", "--against", "dense", "--format", "csv").code == 2
+    permuted = done[0]("study", "table", "tiny", "--against", "dense", "--test", "permutation")
+    assert "p: permutation test" in permuted.out
+    assert "add --against" in done[0]("study", "table", "tiny", "--test", "permutation").err
