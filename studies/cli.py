@@ -67,6 +67,18 @@ class Setup(Common):
     """Say what would be run and what it would cost; write nothing."""
     yes: bool = False
     """Accept grids of over 100,000 runs."""
+    retries: int = 2
+    """How often a run is tried again that was killed, or hung; one that raised an error is not."""
+    stall_after: float = 1800.0
+    """Seconds without a new step after which a run counts as hung; 0 is never."""
+    checkpoint_every: float = 60.0
+    """Seconds between two checkpoints of a run, at least; they take a twentieth of its time at most."""
+    allow_drift: bool = False
+    """Go on from checkpoints that were made with other versions or on another kind of machine; rows are marked."""
+    keep_buffers: bool = False
+    """Keep the last checkpoints of finished runs, replay buffers with them."""
+    no_wait: bool = False
+    """Leave runs to the runner that holds them, instead of waiting for it."""
     allow_env_import: bool = False
     """Let environment ids import a module: `module:Env-v0`."""
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import signal
 import sys
@@ -18,10 +19,12 @@ from typing import Any
 from registry import KINDS, Entry, PartError, Registry, use_registry
 from studies import cli, flags
 from studies.contents import canonical
+from studies.options import Options
 from studies.outcomes import collect
 from studies.problems import BadInput, clean
 from studies.read import find, read_file, study_from
-from studies.runner import HELD_BY_ANOTHER, Options, Plan, estimate, plan
+from studies.rounds import HELD_BY_ANOTHER
+from studies.runner import Plan, estimate, plan
 from studies.runner import carry_out as run_plan
 from studies.store import Damaged, Store
 from studies.study import Study
@@ -174,6 +177,10 @@ def _run(made: Plan, text: str, command: cli.Setup, registry: Registry, options:
 def _options(command: cli.Setup, workers: int = 1, executor: str = "local") -> Options:
     if workers < 0:
         raise BadInput(f"--workers must be at least 1, or 0 for one a core, not {workers}")
+    for flag in ("retries", "stall_after", "checkpoint_every"):
+        if not 0 <= getattr(command, flag) < math.inf:
+            given = getattr(command, flag)
+            raise BadInput(f"--{flag.replace('_', '-')} must be a number of at least 0, not {given}")
     return Options(
         workers=workers,
         executor=executor,
@@ -184,6 +191,12 @@ def _options(command: cli.Setup, workers: int = 1, executor: str = "local") -> O
         no_plugins=command.no_plugins,
         allow_env_import=command.allow_env_import,
         yes=command.yes,
+        retries=command.retries,
+        stall_after=command.stall_after,
+        checkpoint_every=command.checkpoint_every,
+        allow_drift=command.allow_drift,
+        keep_buffers=command.keep_buffers,
+        no_wait=command.no_wait,
     )
 
 

@@ -24,7 +24,7 @@ from studies.attempts import Attempt, Superseded, begin
 from studies.contents import Run, foreign_sources
 from studies.keeping import Drifted, Keeper, last
 from studies.leaving import Leave, Notice
-from studies.runner import HELD
+from studies.rounds import HELD
 from studies.store import Held, Store
 from studies.underway import Underway
 from studies.world import drift, world

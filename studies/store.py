@@ -123,6 +123,13 @@ class Store:
         """Remember why a run failed. It is tried again when its study is run again."""
         write_sealed(self.run_folder(run_id) / FAILURE, {"cause": cause[-4000:]})
 
+    def failed_at(self, run_id: str) -> float:
+        """When a run was last seen to fail, in seconds since 1970; 0 if never."""
+        try:
+            return (self.run_folder(run_id) / FAILURE).stat().st_mtime
+        except OSError:
+            return 0.0
+
     def is_finished(self, run_id: str) -> bool:
         return (self.run_folder(run_id) / MANIFEST).is_file()
 

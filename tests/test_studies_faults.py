@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from lab import ENV, FILE, QUICK, Lab, a_lab, no_figures
 
-from studies.runner import HELD
+from studies.rounds import HELD
 from studies.store import Store
 
 lab, quiet = a_lab, no_figures
@@ -202,7 +202,7 @@ def test_a_run_that_another_holds_is_said_and_waits(lab: Lab) -> None:
     with open(folder / "lock", "a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert "1 running" in lab("study", "status", "tiny").out
-        answer = lab.grid("set,static", "--densities", "0.5")
+        answer = lab.grid("set,static", "--densities", "0.5", "--no-wait")
         assert answer.code == 3
         assert "held" in answer.err
         assert not (folder / "failure.json").exists()
