@@ -21,7 +21,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from registry import nearest
-from rl.files import write_atomically
+from rl.files import make_folder, sync, write_atomically
 from studies.contents import Run, canonical
 from studies.files import hashes, sha256
 from studies.outcome import Status
@@ -81,7 +81,7 @@ class Store:
     def prepare(self, run: Run) -> Path:
         """The folder of a run that is about to start, with its contents written."""
         folder = self.run_folder(run.id)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         if self.is_finished(run.id) and self.verify(run.id):
             (folder / MANIFEST).unlink()  # It would declare a damaged run finished.
         write_atomically(folder / CONTENTS, (canonical(run.contents()) + "\n").encode())
@@ -96,9 +96,11 @@ class Store:
         return run
 
     def finish(self, folder: Path, files: list[str]) -> None:
-        """Declare a run finished: nothing of it changes from now on."""
+        """Declare a run finished: nothing of it changes from now on, and it outlives a crash of the machine."""
         (folder / FAILURE).unlink(missing_ok=True)
         names, result = [CONTENTS, *files], _json(folder / RESULT)
+        for name in names:  # Logs are written row by row, and may not have reached the disk.
+            sync(folder / name)
         manifest = {
             "status": result["status"],
             "cause": result["cause"],
@@ -217,7 +219,7 @@ class Store:
     def save_study(self, study: Study, cells: list[Cell], text: str) -> None:
         """Keep a study's file, and its list of runs, so that tables need no registry that expands it."""
         folder = self.study_folder(study.name)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         write_atomically(folder / STUDY, text.encode())
         listed = {"cells": [_cell_words(cell) for cell in cells], "study": sha256(folder / STUDY)}
         write_sealed(folder / CELLS, listed)
