@@ -685,7 +685,7 @@ def test_a_link_for_the_chunks_is_not_followed(place: Path) -> None:
 
 
 def test_the_ledger_adds_up(tmp_path: Path) -> None:
-    made = [ledger.row("saves", count, failures, 7, 1.5) for count, failures in ((1000, 0), (2000, 0), (10, 1))]
+    made = [ledger.row("abc", "saves", count, failures, 7, 1.5) for count, failures in ((1000, 0), (2000, 0), (10, 1))]
     for each in made[:2]:
         ledger.append(each, tmp_path / "ledger.csv")
     assert ledger.rows(tmp_path / "ledger.csv") == made[:2]

@@ -34,9 +34,9 @@ def main() -> int:
     if said.count < 1:
         words.error(f"--count is {said.count}: at least one trial")
     seed = random.SystemRandom().randrange(10**6) * 10**3 if said.seed is None else said.seed
-    started = time.perf_counter()
+    started, commit = time.perf_counter(), ledger.commit()
     failures, notes = HARNESSES[said.harness](said.count, seed)
-    made = ledger.row(said.harness, said.count, failures, seed, time.perf_counter() - started)
+    made = ledger.row(commit, said.harness, said.count, failures, seed, time.perf_counter() - started)
     if not said.no_ledger:
         ledger.append(made)
     print("\n".join([*notes, ", ".join(f"{key} {value}" for key, value in made.items())]))

@@ -36,11 +36,11 @@ def upper(failures: int, count: int) -> float:
     return float(binomtest(failures, count, alternative="less").proportion_ci(0.95, "exact").high)
 
 
-def row(harness: str, count: int, failures: int, seed: int, seconds: float) -> dict[str, str]:
+def row(commit: str, harness: str, count: int, failures: int, seed: int, seconds: float) -> dict[str, str]:
     """A slice that ended now, here."""
     values = (
         datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
-        *(commit(), harness, count, failures, seed, f"{seconds:.0f}"),
+        *(commit, harness, count, failures, seed, f"{seconds:.0f}"),
         *(platform.python_version(), torch.__version__),
     )
     return dict(zip(COLUMNS, map(str, values), strict=True))
@@ -82,7 +82,7 @@ def totals(made: Iterable[Mapping[str, str]]) -> str:
 def commit() -> str:
     """Hash of the commit that the code here is of, marked if it is not quite. The ledger itself is no code."""
     found = _git("rev-parse", "--short=12", "HEAD")
-    return found + (DIRTY if _git("status", "--porcelain", "--", ":/", f":!{LEDGER}") else "")
+    return found + (DIRTY if _git("status", "--porcelain", "--", ":/", f":(exclude){LEDGER}") else "")
 
 
 def _git(*words: str) -> str:
