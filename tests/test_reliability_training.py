@@ -72,7 +72,7 @@ class Scale(NamedTuple):
 INTERLEAVINGS = Scale(5, 200)
 """A1: of 50 calls each, for each agent and execution."""
 PLAYS = Scale(8, 1)
-"""A1: every so manyth combination of row, agent, optimiser and execution, 25 calls each."""
+"""A1: every so manyth combination of row, agent, optimiser and execution, 15 calls each."""
 BUDGETS = Scale(60, 500)
 REWIRINGS = Scale(100, 500)
 GHOSTS = Scale(20, 200)
@@ -105,7 +105,7 @@ def test_every_row_keeps_absent_zero_with_every_optimiser(agent: str, scale: int
     """A1: the same calls in an order drawn by a seed, so that no combination is left to chance."""
     for seed, combination in enumerate(combinations((agent,))[::scale]):
         try:
-            play(combination, 25, seed)
+            play(combination, 15, seed)
         except Exception as error:
             raise AssertionError(f"{combination}, seed {seed}") from error
 
@@ -133,8 +133,8 @@ def test_optimisers_remember_nothing_of_absent_connections(optimizer: str, scale
 @pytest.mark.parametrize("execution", ["masked", "sparse"])
 @pytest.mark.parametrize("rule", SLOW_RULES)
 def test_slow_copies_stay_sparse(rule: str, execution: str, scale: int) -> None:
-    """A5."""
-    targets_stay_sparse(rule, scale, execution=execution)
+    """A5: sparse execution a quarter as long, as it takes twice the time."""
+    targets_stay_sparse(rule, scale if execution == "masked" else scale // 4, execution=execution)
 
 
 @tiers(GROWTH_SEEDS)
