@@ -1,0 +1,206 @@
+"""Ray: a run is a task somewhere on a cluster, `workers` at a time.
+
+All nodes see the store under the same path and have the same Python environment; nothing is uploaded. A Ray that is
+started here listens on this machine alone, and lets in who knows a token that was drawn for it: whoever reaches a Ray
+runs code in your name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+import os
+import secrets
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from queue import Empty, SimpleQueue
+from typing import Any, Final
+
+from registry import hookimpl
+from studies.executors.local import cores
+from studies.executors.process import GRACE, Child, Job, Report, carry_out
+from studies.problems import BadInput
+
+LOST: Final = -9
+"""What ended a run whose node or worker is gone: nobody can tell, and SIGKILL is the nearest."""
+RECORDS: Final = 100_000_000
+"""Bytes of a local Ray's object store: nothing but records goes through it."""
+
+
+def ray(
+    jobs: Iterable[Job],
+    report: Report,
+    *,
+    workers: int = 0,
+    address: str = "",
+    memory_gb: float = 0.0,
+    gpus: float = 0.0,
+) -> None:
+    """Tasks of one CPU each on a Ray cluster, `workers` at a time; 0 is one a CPU of the cluster.
+
+    `address` is "auto" or host:port of a cluster; without one a Ray is started on this machine. `memory_gb` and `gpus`
+    are what Ray sets aside for a run. A run whose node dies ends with a code below 0, and the others go on. An
+    interrupt lets them write their checkpoints; a second one ends them at once.
+    """
+    with _connected(address, workers) as engine:
+        task = engine.remote(carried).options(
+            num_cpus=1,
+            num_gpus=gpus or None,
+            memory=int(memory_gb * 2**30) or None,
+            max_retries=0,
+            num_returns="streaming",
+        )
+        waiting, out = iter(jobs), dict[Any, str]()
+        try:
+            while True:
+                room = (workers or _cpus(engine)) - len(out)
+                out |= {task.remote(job): job.id for job in islice(waiting, max(0, room))}
+                if not out:
+                    return
+                for stream in engine.wait(list(out), timeout=1.0)[0]:
+                    record = _next(stream, engine)
+                    run_id = out.pop(stream) if "ended" in record else out[stream]
+                    report(run_id, record)
+        except BaseException:
+            _stop(list(out), engine)
+            raise
+
+
+def carried(job: Job) -> Iterator[Mapping[str, Any]]:
+    """On the node: a job's records as they come, the last says how it ended. Left early, it stops the run."""
+    heard: SimpleQueue[Mapping[str, Any]] = SimpleQueue()
+    children: list[Child] = []
+    left = threading.Event()
+
+    def started(child: Child) -> None:
+        children.append(child)
+        if left.is_set():
+            child.stop()
+
+    def work() -> None:
+        try:
+            carry_out(job, lambda _, record: heard.put(record), started)
+        except Exception as error:  # The command is not there, say: this node has another environment.
+            heard.put({"ended": 1, "cause": f"could not be carried out on {os.uname().nodename}: {error}"})
+
+    working = threading.Thread(target=work, daemon=True)
+    working.start()
+    try:
+        record: Mapping[str, Any] = {}
+        while "ended" not in record:
+            with contextlib.suppress(Empty):  # Awake now and then, for Ray cancels by an exception in this thread.
+                record = heard.get(timeout=0.2)
+                yield record
+    finally:
+        left.set()
+        for child in children:
+            child.stop()
+        working.join(GRACE)
+        for child in children:
+            child.kill()
+
+
+def _next(stream: Any, engine: Any) -> Mapping[str, Any]:
+    """The next record of a run. What Ray knows of a lost one is its last."""
+    try:
+        record: Mapping[str, Any] = engine.get(next(stream))
+        return record
+    except StopIteration:
+        return {"ended": LOST, "cause": "the node of this run died: its records end"}
+    except engine.exceptions.RayTaskError as error:
+        return {"ended": 1, "cause": str(error)}
+    except engine.exceptions.OutOfMemoryError as error:
+        return {"ended": LOST, "cause": f"the node of this run ran out of memory: {_words(error)}"}
+    except engine.exceptions.RayError as error:
+        return {"ended": LOST, "cause": f"the node of this run died: {_words(error)}"}
+
+
+def _words(error: Exception) -> str:
+    return " ".join(str(error).split())[:500]
+
+
+def _stop(streams: Sequence[Any], engine: Any) -> None:
+    """Let runs write their checkpoints, and end those that take too long over it."""
+    try:
+        for stream in streams:
+            engine.cancel(stream)
+        if streams:
+            engine.wait([stream.completed() for stream in streams], num_returns=len(streams), timeout=GRACE + 5)
+    finally:
+        for stream in streams:
+            engine.cancel(stream, force=True)
+
+
+def _cpus(engine: Any) -> int:
+    """CPUs of the nodes that are alive; one at least, for a cluster that is still growing."""
+    return max(1, int(engine.cluster_resources().get("CPU", 0)))
+
+
+@contextlib.contextmanager
+def _connected(address: str, workers: int) -> Iterator[Any]:
+    """Ray, connected to a cluster or started here, and left again at the end."""
+    if not address:
+        os.environ.update(_alone())  # Ray reads them when it is imported.
+    import ray as engine
+
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    here = {"num_cpus": workers or cores(), "object_store_memory": RECORDS, "include_dashboard": False}
+    if engine.is_initialized():
+        yield engine
+        return
+    with _own_handlers():
+        try:
+            engine.init(address=address or "local", **quiet, **({} if address else here))
+        except ConnectionError as error:
+            raise BadInput(
+                f"no Ray cluster at {address!r}: start one with `ray start --head`, or leave ray.address out to start "
+                f"a Ray on this machine ({_words(error)})"
+            ) from error
+    try:
+        yield engine
+    finally:
+        engine.shutdown()
+
+
+def _alone() -> dict[str, str]:
+    """Variables that keep a Ray of our own to this machine and this user."""
+    return {
+        # What Ray does on macOS anyway: 127.0.0.1 is the address of the node. Else all ports are open to the network.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+
+
+@contextlib.contextmanager
+def _own_handlers() -> Iterator[None]:
+    """Keep the handler of SIGTERM, which Ray replaces by one that leaves without stopping the runs."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
+
+
+def ready(settings: Mapping[str, Any]) -> list[str]:
+    """What stands in the way of these settings."""
+    if importlib.util.find_spec("ray") is None:
+        return ["executor 'ray' needs Ray, which is not installed: pip install 'sparsity-rl[ray]'"]
+    problems = [
+        f"ray.{name} must be at least 0, not {settings[name]:g}"
+        for name in ("workers", "memory_gb", "gpus")
+        if settings[name] < 0
+    ]
+    if settings["address"].startswith("ray://"):
+        problems.append("ray.address: Ray's client streams no records: give the command on a node of the cluster, auto")
+    return problems
+
+
+@hookimpl
+def register_executor(register: Callable[..., object]) -> None:
+    register(ray, ready=ready)
