@@ -46,7 +46,7 @@ class Setup(Common):
     preset: Text = None
     """Settings of a publication: ds-td3, ds-sac, rlx2-td3, ... (`sparsity parts preset`)."""
     set: Repeated = ()
-    """KEY=VALUE: warmup=1000 for the run, td3.batch_size=100 for the agent, slurm.hours=4 for the executor; again too."""
+    """KEY=VALUE, repeatable: warmup=1000 of the run, td3.batch_size=100 of the agent, slurm.hours=4 of the executor."""
     hidden: Text = None
     """Hidden widths of all networks: 256,256."""
     execution: Literal["auto", "masked", "sparse"] = "auto"

@@ -119,7 +119,8 @@ def _next(stream: Any, engine: Any) -> Mapping[str, Any]:
 
 
 def _words(error: Exception) -> str:
-    return " ".join(str(error).split())[:500]
+    """What happened, without Ray's advice."""
+    return " ".join(str(error).split()).partition(" This can happen")[0][:500]
 
 
 def _stop(streams: Sequence[Any], engine: Any) -> None:

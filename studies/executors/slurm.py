@@ -95,8 +95,8 @@ def slurm(
     except BaseException:
         _leave(out, cluster)
         raise
-    if desk is not None and whole:
-        desk.clear()
+    if desk is not None:
+        desk.close(clear=whole)
 
 
 class Carried:
@@ -260,12 +260,13 @@ class _Desk:
         self._handed_in.append(submitted)
         return _Out(job.id, submitted, record, self._cluster)
 
-    def clear(self) -> None:
-        """Take the folder away once submitit has written its last into it: a job leaves six files."""
+    def close(self, clear: bool) -> None:
+        """Wait until submitit has written its last. A job leaves six files, which nobody asks for if all went well."""
         until = time.monotonic() + LAG[self._cluster]
         while not all(submitted.done() for submitted in self._handed_in) and time.monotonic() < until:
             time.sleep(POLL[self._cluster])
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if clear:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _leave(out: Iterable[_Out], cluster: Cluster) -> None:
