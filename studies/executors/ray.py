@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from queue import Empty, SimpleQueue
+from types import FrameType
 from typing import Any, Final
 
 from registry import hookimpl
@@ -45,7 +46,8 @@ def ray(
     are what Ray sets aside for a run. A run whose node dies ends with a code below 0, and the others go on. An
     interrupt lets them write their checkpoints; a second one ends them at once.
     """
-    with _connected(address, workers) as engine:
+    terminations = _Terminations()
+    with _connected(address, workers) as engine, terminations:
         task = engine.remote(carried).options(
             num_cpus=1,
             num_gpus=gpus or None,
@@ -56,6 +58,7 @@ def ray(
         waiting, out = iter(jobs), dict[Any, str]()
         try:
             while True:
+                terminations.heed()
                 room = (workers or _cpus(engine)) - len(out)
                 out |= {task.remote(job): job.id for job in islice(waiting, max(0, room))}
                 if not out:
@@ -152,14 +155,13 @@ def _connected(address: str, workers: int) -> Iterator[Any]:
     if engine.is_initialized():
         yield engine
         return
-    with _own_handlers():
-        try:
-            engine.init(address=address or "local", **quiet, **({} if address else here))
-        except ConnectionError as error:
-            raise BadInput(
-                f"no Ray cluster at {address!r}: start one with `ray start --head`, or leave ray.address out to start "
-                f"a Ray on this machine ({_words(error)})"
-            ) from error
+    try:
+        engine.init(address=address or "local", **quiet, **({} if address else here))
+    except ConnectionError as error:
+        raise BadInput(
+            f"no Ray cluster at {address!r}: start one with `ray start --head`, or leave ray.address out to start one "
+            f"on this machine ({_words(error)})"
+        ) from error
     try:
         yield engine
     finally:
@@ -177,13 +179,34 @@ def _alone() -> dict[str, str]:
     }
 
 
-@contextlib.contextmanager
-def _own_handlers() -> Iterator[None]:
-    """Keep the handler of SIGTERM, which Ray replaces by one that leaves without stopping the runs."""
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
+class _Terminations:
+    """SIGTERM while Ray is in charge, which has a handler of its own and turns what another raises into exit code 1.
+
+    The signal is noted, and what stood for it before is called by `heed`, outside of Ray; a second one at once.
+    """
+
+    def __init__(self) -> None:
+        self._before = signal.getsignal(signal.SIGTERM)
+        self._heard = 0
+
+    def __enter__(self) -> _Terminations:
+        self._set(self._note if callable(self._before) else self._before)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._set(self._before)
+
+    def heed(self) -> None:
+        if self._heard and callable(self._before):
+            self._before(signal.SIGTERM, None)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._heard += 1
+        if self._heard > 1:
+            self.heed()
+
+    @staticmethod
+    def _set(handler: Any) -> None:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)
 
