@@ -55,18 +55,22 @@ def ray(
             max_retries=0,
             num_returns="streaming",
         )
-        waiting, out = iter(jobs), dict[Any, str]()
+        waiting, out, ended = iter(jobs), dict[Any, str](), set[str]()
         try:
             while True:
                 terminations.heed()
-                room = (workers or _cpus(engine)) - len(out)
+                room = (workers or _cpus(engine)) - len(set(out.values()) - ended)
                 out |= {task.remote(job): job.id for job in islice(waiting, max(0, room))}
-                if not out:
-                    return
+                if not set(out.values()) - ended:
+                    break
                 for stream in engine.wait(list(out), timeout=1.0)[0]:
                     record = _next(stream, engine)
-                    run_id = out.pop(stream) if "ended" in record else out[stream]
-                    report(run_id, record)
+                    run_id = out[stream] if record else out.pop(stream)
+                    if run_id not in ended:
+                        record = record or {"ended": LOST, "cause": "the node of this run died: its records end"}
+                        ended |= {run_id} if "ended" in record else set()
+                        report(run_id, record)
+            _end(list(out), engine, 5.0)
         except BaseException:
             _stop(list(out), engine)
             raise
@@ -106,13 +110,13 @@ def carried(job: Job) -> Iterator[Mapping[str, Any]]:
             child.kill()
 
 
-def _next(stream: Any, engine: Any) -> Mapping[str, Any]:
-    """The next record of a run. What Ray knows of a lost one is its last."""
+def _next(stream: Any, engine: Any) -> Mapping[str, Any] | None:
+    """The next record of a run, None after its last. What Ray knows of a lost run is a record, too."""
     try:
         record: Mapping[str, Any] = engine.get(next(stream))
         return record
     except StopIteration:
-        return {"ended": LOST, "cause": "the node of this run died: its records end"}
+        return None
     except engine.exceptions.RayTaskError as error:
         return {"ended": 1, "cause": str(error)}
     except engine.exceptions.OutOfMemoryError as error:
@@ -127,15 +131,18 @@ def _words(error: Exception) -> str:
 
 
 def _stop(streams: Sequence[Any], engine: Any) -> None:
-    """Let runs write their checkpoints, and end those that take too long over it."""
-    try:
-        for stream in streams:
-            engine.cancel(stream)
-        if streams:
-            engine.wait([stream.completed() for stream in streams], num_returns=len(streams), timeout=GRACE + 5)
-    finally:
-        for stream in streams:
-            engine.cancel(stream, force=True)
+    """Let runs write their checkpoints, and end those that take too long over it, or if there is another interrupt."""
+    for force, seconds in ((False, GRACE + 5), (True, 5.0)):
+        with contextlib.suppress(KeyboardInterrupt):
+            for stream in streams:
+                engine.cancel(stream, force=force)
+            _end(streams, engine, seconds)
+
+
+def _end(streams: Sequence[Any], engine: Any, seconds: float) -> None:
+    """Wait for the ends of streams: when one is dropped before its end, Ray 2.60 aborts this process."""
+    if streams:
+        engine.wait([stream.completed() for stream in streams], num_returns=len(streams), timeout=seconds)
 
 
 def _cpus(engine: Any) -> int:
