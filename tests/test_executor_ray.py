@@ -14,6 +14,7 @@ import pytest
 from afar import RUNS, STEPS, Heard, check_that_each_is_there_once_and_as_at_home, jobs, released, until
 from lab import ENV
 
+from studies.executors.process import Job
 from studies.executors.ray import LOST
 from studies.executors.ray import ray as execute
 from studies.store import Store
@@ -32,7 +33,7 @@ LONG = (
 )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A head that only keeps the books, and two nodes of one CPU."""
     import ray
@@ -50,6 +51,17 @@ def cluster() -> Iterator[Any]:
         ray.shutdown()
         made.shutdown()
         signal.signal(signal.SIGTERM, handler)
+
+
+def test_every_job_is_told_once_however_it_ends(cluster: Any) -> None:
+    says = "import json, sys; print(json.dumps({'step': 1})); sys.exit(int(sys.argv[1]))"
+    given = [Job(str(code), (sys.executable, "-c", says, str(code))) for code in range(4)]
+    given.append(Job("elsewhere", ("/no/such/python", "-c", says, "0")))
+    heard = Heard()
+    execute(given, heard, workers=3, address=cluster.address)
+    assert heard.ended == {"0": 0, "1": 1, "2": 2, "3": 3, "elsewhere": 1}
+    assert heard.steps == {str(code): [1] for code in range(4)}
+    assert "/no/such/python" in heard.causes["elsewhere"]
 
 
 def test_the_run_of_a_node_that_dies_is_told_and_can_be_done_elsewhere(cluster: Any, tmp_path: Path) -> None:
