@@ -71,9 +71,9 @@ def test_a_single_run_is_carried_out_here(lab: Lab) -> None:
 
 @pytest.mark.parametrize(("executor", "module"), [("ray", "ray"), ("slurm", "submitit")])
 def test_an_executor_whose_extra_is_missing_says_what_to_install(
-    executor: str, module: str, lab: Lab, monkeypatch: pytest.MonkeyPatch
+    executor: str, module: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name, package=None: None if name == module else True)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == module else True)
     [problem] = {"ray": ray, "slurm": slurm}[executor].ready({})
     assert f"pip install 'sparsity-rl[{executor}]'" in problem
 
@@ -91,6 +91,7 @@ def test_an_executor_whose_extra_is_missing_says_what_to_install(
 def test_what_an_executor_cannot_do_is_said(
     part: Any, settings: Mapping[str, Any], says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: True)
     monkeypatch.setattr("shutil.which", lambda name: None)
     usual = {"workers": 0, "memory_gb": 0.0, "gpus": 0, "address": "", "hours": 1.0, "cluster": "local"}
     [problem] = part.ready(usual | settings)

@@ -63,7 +63,7 @@ def ray(
                 out |= {task.remote(job): job.id for job in islice(waiting, max(0, room))}
                 if not set(out.values()) - ended:
                     break
-                for stream in engine.wait(list(out), timeout=1.0)[0]:
+                for stream in _ready(list(out), engine):
                     record = _next(stream, engine)
                     run_id = out[stream] if record else out.pop(stream)
                     if run_id not in ended:
@@ -108,6 +108,13 @@ def carried(job: Job) -> Iterator[Mapping[str, Any]]:
         working.join(GRACE)
         for child in children:
             child.kill()
+
+
+def _ready(streams: list[Any], engine: Any) -> list[Any]:
+    """All streams that have something to say, waiting a moment for the first."""
+    some, _ = engine.wait(streams, timeout=1.0)
+    speaking: list[Any] = engine.wait(streams, num_returns=len(streams), timeout=0)[0] if some else []
+    return speaking
 
 
 def _next(stream: Any, engine: Any) -> Mapping[str, Any] | None:
