@@ -14,7 +14,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from registry import KINDS, Entry, PartError, Registry, use_registry
 from studies import cli, flags
@@ -28,6 +28,8 @@ from studies.runner import Plan, estimate, plan
 from studies.runner import carry_out as run_plan
 from studies.store import Damaged, Store
 from studies.study import Study
+
+Words = TypeVar("Words", bound=cli.Setup)
 
 FAIR = {
     "eligible": "hidden",
@@ -101,6 +103,7 @@ def _train(command: cli.Train) -> int:
     if command.method == "dense" and command.density is not None:
         raise BadInput("--method dense has no density: choose another method, or leave --density out")
     registry = _registry(command)
+    command, told = _split(command, registry, "local")
     agents = [command.agent] if command.agent is not None else _own_agents(command, registry)
     row: dict[str, Any] = {"base": command.method}
     tables: dict[str, Any] = {
@@ -114,12 +117,9 @@ def _train(command: cli.Train) -> int:
     if command.density is not None:
         tables["densities"] = [flags.density(command.density)]
     tables |= flags.setup(command, agents)
-    study = _adhoc(tables, command, registry)
-    made, text = (
-        plan(study, Store(command.store), registry, _options(command)),
-        flags.toml(tables | {"name": study.name}),
-    )
-    return _run(made, text, command, registry)
+    study, options = _adhoc(tables, command, registry), _options(command, told=told)
+    made, text = plan(study, Store(command.store), registry, options), flags.toml(tables | {"name": study.name})
+    return _run(made, text, command, registry, options)
 
 
 def _own_agents(command: cli.Setup, registry: Registry) -> list[str]:
@@ -129,6 +129,7 @@ def _own_agents(command: cli.Setup, registry: Registry) -> list[str]:
 
 def _study_run(command: cli.StudyRun) -> int:
     registry, store = _registry(command), Store(command.store)
+    command, told = _split(command, registry, command.executor)
     words = flags.grid(command, registry.names("method"))
     if command.study is None:
         if "methods" not in words or "envs" not in words:
@@ -147,12 +148,20 @@ def _study_run(command: cli.StudyRun) -> int:
         tables |= flags.setup(command, tables.get("agents", []), tables.get("settings"))
         study = study_from(tables, registry, name=known_as, where=str(path), text=path.read_text("utf-8-sig"))
         text = flags.toml(tables | {"name": study.name})
-    options = _options(command, workers=command.workers, executor=command.executor)
+    options = _options(command, workers=command.workers, executor=command.executor, told=told)
     return _run(plan(study, store, registry, options), text, command, registry, options)
 
 
-def _run(made: Plan, text: str, command: cli.Setup, registry: Registry, options: Options | None = None) -> int:
-    options, store = options or _options(command, workers=1), Store(command.store)
+def _split(command: Words, registry: Registry, executor: str) -> tuple[Words, dict[str, Any]]:
+    """The command without what it sets of the executor, and that."""
+    told, others = flags.of_executors(command, set(registry.names("executor")) - set(registry.names("agent")))
+    for name in told.keys() - {executor}:
+        raise BadInput(f"--set {name}.{next(iter(told[name]))}: the executor is {executor}, not {name}")
+    return replace(command, set=others), told.get(executor, {})
+
+
+def _run(made: Plan, text: str, command: cli.Setup, registry: Registry, options: Options) -> int:
+    store = Store(command.store)
     for note in made.notes:
         print(f"note: {note}", file=sys.stderr)
     if command.dry_run:
@@ -174,7 +183,9 @@ def _run(made: Plan, text: str, command: cli.Setup, registry: Registry, options:
     return 0 if not failures else 3 if len(held) == len(failures) else 1
 
 
-def _options(command: cli.Setup, workers: int = 1, executor: str = "local") -> Options:
+def _options(
+    command: cli.Setup, workers: int = 1, executor: str = "local", told: Mapping[str, Any] | None = None
+) -> Options:
     if workers < 0:
         raise BadInput(f"--workers must be at least 1, or 0 for one a core, not {workers}")
     for flag in ("retries", "stall_after", "checkpoint_every"):
@@ -184,6 +195,7 @@ def _options(command: cli.Setup, workers: int = 1, executor: str = "local") -> O
     return Options(
         workers=workers,
         executor=executor,
+        executor_settings=told or {},
         loggers=command.logger,
         diagnostics=command.diagnostics,
         replace=command.replace,
