@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -63,9 +64,10 @@ def records(tmp_path: Path) -> Path:
 def tree_of(word: str) -> list[Any]:
     """submitit's controller of the run with this id, its job, and the run itself."""
     for controller in psutil.Process().children():
-        tree = [controller, *controller.children(recursive=True)]
-        if any(word in " ".join(process.cmdline()) for process in tree):
-            return tree
+        with contextlib.suppress(psutil.Error):  # It has ended meanwhile.
+            tree = [controller, *controller.children(recursive=True)]
+            if any(word in " ".join(process.cmdline()) for process in tree):
+                return tree
     raise AssertionError(f"no process carries {word} out")
 
 
