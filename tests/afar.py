@@ -39,7 +39,7 @@ class Heard:
         assert run_id not in self.ended, "a run ends once, and says nothing after it"
         if "ended" in record:
             self.ended[run_id], self.causes[run_id] = record["ended"], record["cause"]
-        else:
+        elif "step" in record:
             self.steps.setdefault(run_id, []).append(record["step"])
         self._then(run_id, record)
 

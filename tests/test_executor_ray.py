@@ -105,7 +105,7 @@ def test_a_ray_of_its_own_is_reached_from_this_machine_alone_and_stops_its_runs(
 
 
 def trained(store: Store) -> list[Path]:
-    return [path for path in store.root.glob("runs/*/evaluations.csv") if path.read_text().count("\n") >= 2]
+    return [path for path in store.root.glob("runs/*/**/evaluations.csv") if path.read_text().count("\n") >= 2]
 
 
 def addresses(processes: list[Any]) -> set[str]:

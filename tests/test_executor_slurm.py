@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -12,9 +13,10 @@ from typing import Any
 import pytest
 from afar import Heard, check_that_each_is_there_once_and_as_at_home, jobs, released
 
+from studies.attempts import attempts
 from studies.executors import slurm as module
 from studies.executors.process import Job
-from studies.executors.slurm import LOST, write
+from studies.executors.slurm import CANCELLED, LOST, write
 from studies.executors.slurm import slurm as execute
 from studies.problems import BadInput
 from studies.store import Store
@@ -62,9 +64,10 @@ def records(tmp_path: Path) -> Path:
 def tree_of(word: str) -> list[Any]:
     """submitit's controller of the run with this id, its job, and the run itself."""
     for controller in psutil.Process().children():
-        tree = [controller, *controller.children(recursive=True)]
-        if any(word in " ".join(process.cmdline()) for process in tree):
-            return tree
+        with contextlib.suppress(psutil.Error):  # It has ended meanwhile.
+            tree = [controller, *controller.children(recursive=True)]
+            if any(word in " ".join(process.cmdline()) for process in tree):
+                return tree
     raise AssertionError(f"no process carries {word} out")
 
 
@@ -82,14 +85,17 @@ def test_a_job_that_is_killed_is_told_and_one_that_is_preempted_goes_on(tmp_path
         if run_id == killed:
             for process in tree:
                 process.kill()
-        else:
-            tree[1].send_signal(signal.SIGUSR2)
+        else:  # As SLURM does, to the job and to the run.
+            for process in tree[1:]:
+                process.send_signal(signal.SIGUSR2)
 
     heard = Heard(harm)
     execute(given, heard, workers=2, cluster="local")
     assert sorted(done) == sorted([killed, preempted])
     assert heard.ended == {job.id: LOST if job.id == killed else 0 for job in given}
     assert "ended as INTERRUPTED" in heard.causes[killed]
+    _, second = attempts(store.run_folder(preempted))
+    assert second.record()["resumed"] > 0, "it was told once, and saved its state"
     [folder] = (store.root / "slurm").iterdir()
     assert folder.stat().st_mode & 0o077 == 0
     released(store, killed)
@@ -102,7 +108,13 @@ def test_a_job_that_is_killed_is_told_and_one_that_is_preempted_goes_on(tmp_path
 
 @pytest.mark.parametrize(
     ("state", "code"),
-    [("NODE_FAIL", LOST), ("OUT_OF_MEMORY", LOST), ("TIMEOUT", LOST), ("PREEMPTED", LOST), ("CANCELLED by 1000", 143)],
+    [
+        ("NODE_FAIL", LOST),
+        ("OUT_OF_MEMORY", LOST),
+        ("TIMEOUT", LOST),
+        ("PREEMPTED", LOST),
+        ("CANCELLED by 1000", CANCELLED),
+    ],
 )
 def test_a_job_that_is_gone_is_told_in_slurms_words(
     state: str, code: int, cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -134,7 +134,7 @@ def _next(stream: Any, engine: Any) -> Mapping[str, Any] | None:
 
 def _words(error: Exception) -> str:
     """What happened, without Ray's advice."""
-    return " ".join(str(error).split()).partition(" This can happen")[0][:500]
+    return " ".join(str(error).split()).partition(" This can happen")[0].rstrip(".")[:500]
 
 
 def _stop(streams: Sequence[Any], engine: Any) -> None:

@@ -3,7 +3,7 @@
 SLURM tells a job ahead of its time limit or preemption; the run then writes its checkpoint and the job is queued again.
 An interrupt of the study cancels the jobs that have not started and leaves the others going: a cluster's queue
 outlives a login session, and what a job has waited hours for is not thrown away. The command given again finds their
-runs finished, or held by them.
+runs finished, or waits for them.
 
 submitit hands jobs over as pickles: our own functions, in a folder that only its owner may enter. What comes back is
 JSON; nothing is unpickled here.
@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final, Literal
 
 from registry import hookimpl
@@ -44,8 +45,12 @@ REQUEUES: Final = 1000
 """How often a job may reach its time limit."""
 LOST: Final = -9
 """What ended a run whose job is gone without a word."""
+CANCELLED: Final = 1
+"""How a run ends whose job somebody cancelled: it has failed, and is not tried again."""
 STOPPED: Final = (128 + signal.SIGTERM, -signal.SIGTERM)
 """How a run ends that SLURM told to stop."""
+OURS: Final = (signal.SIGUSR1, signal.SIGUSR2)
+"""Signals by which SLURM tells submitit of the end of a job; it sends them to all of the job's processes."""
 ALIVE: Final = ("PENDING", "RUNNING", "REQUEUED", "COMPLETING", "READY", "SUSPENDED", "CONFIGURING")
 
 
@@ -107,7 +112,9 @@ class Carried:
 
     def __call__(self) -> None:
         self._children: list[Child] = []
-        self._leaving, self._queued_again, self._written = False, False, 0.0
+        self._notes: list[str] = []
+        self._leaving, self._queued_again, self._told, self._written = False, False, False, 0.0
+        signal.signal(signal.SIGTERM, self._terminated)
         write(self._record, {})  # It has started; how an earlier time of this job ended counts no more.
         self._working = threading.Thread(target=self._work, daemon=True)
         self._working.start()
@@ -126,6 +133,8 @@ class Carried:
         return DelayedSubmission(Carried(self._job, self._record))
 
     def _work(self) -> None:
+        # The run inherits what is blocked here: it is we who tell it to leave, once, by SIGTERM.
+        signal.pthread_sigmask(signal.SIG_BLOCK, OURS)
         try:
             carry_out(self._job, self._tell, self._started)
         except Exception as error:  # The command is not there, say: this node has another environment.
@@ -137,16 +146,22 @@ class Carried:
         if self._leaving:
             child.stop()
 
+    def _terminated(self, number: int, frame: FrameType | None) -> None:
+        """SLURM sends SIGTERM to every process of a job: the run has it already. A second one would not let it save."""
+        self._told = "SLURM_JOB_ID" in os.environ
+
     def _tell(self, _: str, record: Mapping[str, Any]) -> None:
-        ended = "ended" in record
-        if (ended and not self._queued_again) or (not ended and time.monotonic() - self._written > EVERY):
+        self._notes += [record["note"]] if "note" in record else []
+        due = "note" in record or time.monotonic() - self._written > EVERY
+        if not self._queued_again if "ended" in record else due:
             self._written = time.monotonic()
-            write(self._record, record)
+            write(self._record, {**record, "notes": self._notes})
 
     def _stop(self) -> None:
         self._leaving = True
         for child in self._children:
-            child.stop()
+            if not self._told:
+                child.stop()
         until = time.monotonic() + GRACE
         # Not join(): a signal handler calls this while the same thread may be within it.
         while self._working.is_alive() and time.monotonic() < until:
@@ -180,13 +195,19 @@ class _Out:
     record: Path
     cluster: Cluster
     told: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     over: float | None = None
     """Since when it seems to have ended without a result."""
 
     def look(self, report: Report) -> bool:
         """Report what is new; whether it has ended."""
         record = self._latest()
-        if record and record != self.told:
+        notes = record.pop("notes", self.notes)
+        known = len(self.notes) if notes[: len(self.notes)] == self.notes else 0  # Else it is the job queued again.
+        for note in notes[known:]:
+            report(self.id, {"note": note})
+        self.notes = notes
+        if record and "note" not in record and record != self.told:
             self.told = record
             report(self.id, record)
         return "ended" in self.told
@@ -220,7 +241,7 @@ class _Out:
         with contextlib.suppress(Exception):
             self.submitted.cancel(check=False)  # Whatever is left of it must not run beside another attempt.
         if state == "CANCELLED":
-            return {"ended": 128 + signal.SIGTERM, "cause": "its SLURM job was cancelled"}
+            return {"ended": CANCELLED, "cause": "its SLURM job was cancelled"}
         if stopped:
             return {"ended": -signal.SIGTERM, "cause": f"was told to stop; its SLURM job ended as {state}"}
         logs = self.submitted.paths.stderr
@@ -279,7 +300,7 @@ def _leave(out: Iterable[_Out], cluster: Cluster) -> None:
         with contextlib.suppress(Exception):
             one.submitted.cancel(check=False)
     if going:
-        print(f"{going} jobs go on in SLURM (squeue --me); give the command again when they are done", file=sys.stderr)
+        print(f"{going} jobs go on in SLURM (squeue --me); the command given again waits for them", file=sys.stderr)
 
 
 def _folder(job: Job) -> Path:
