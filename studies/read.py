@@ -20,6 +20,13 @@ from studies.study import Study
 CATALOGUE = Path(__file__).parent / "catalogue"
 LARGEST_FILE = 1_000_000
 """Bytes. A study file is written by hand."""
+DEEPEST = 20
+"""Levels of tables and lists; a study needs six."""
+MOST_TOLD = 50
+"""Problems of one file. Who made more has not misspelt something."""
+_PART = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')"""
+_DOTTED = re.compile(rf"(?<![\w-])(?:{_PART}[ \t]*+\.[ \t]*+){{{DEEPEST}}}")
+"""A dotted key that is too deep. tomllib takes minutes over a long one, so it is looked for before."""
 
 
 def _whole(value: Any) -> Any:
@@ -64,7 +71,7 @@ _SHAPES = {
     **dict.fromkeys(("name", "question", "execution", "device", "preset"), "text"),
     **dict.fromkeys(("steps", "warmup", "eval_every", "episodes", "random_episodes"), "a whole number"),
     **dict.fromkeys(("all", "settings"), "a table"),
-    "seeds": "a whole number (how many) or a list of them (which)",
+    "seeds": "a whole number (how many: 5) or a list of them (which: [0, 1, 2])",
     "densities": "a list of numbers in (0, 1], or of tables by learner",
     "methods": "a table of rows, each a method's name or a table with `base`",
     "axes": "a table of lists",
@@ -90,7 +97,7 @@ def find(name: str, store: Path) -> tuple[Path, str]:
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file. BadInput with the file and line for what is not TOML."""
+    """The tables of a TOML file. BadInput with the file and line for what is not TOML, or is nested too deep."""
     where = clean(str(path))
     try:
         if path.is_dir():
@@ -104,13 +111,53 @@ def read_file(path: Path) -> dict[str, Any]:
         raise BadInput(f"{where} is not text in UTF-8") from None
     except OSError as error:
         raise BadInput(f"{where}: {error.strerror}") from None
+    too_deep = f"{where}: tables or lists nested over {DEEPEST} deep; a study needs six levels at most"
+    if _DOTTED.search(text):
+        raise BadInput(too_deep)
     try:
         tables = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise BadInput(f"{where}: not TOML: {error}") from None
+    except RecursionError:
+        raise BadInput(too_deep) from None
+    except ValueError as error:  # Also of a number with thousands of digits, which is no TOMLDecodeError.
+        raise BadInput(f"{where}: not TOML: {error}{_advice(str(error), text.splitlines())}") from None
     if not tables:
         raise BadInput(f"{where} is empty: a study needs {', '.join(KEYS[:5])}")
+    if _deeper(tables, DEEPEST):
+        raise BadInput(too_deep)
     return tables
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    """Whether tables and lists are nested in more than so many levels."""
+    if not isinstance(value, dict | list):
+        return False
+    return levels == 0 or any(_deeper(v, levels - 1) for v in (value.values() if isinstance(value, dict) else value))
+
+
+def _advice(error: str, lines: list[str]) -> str:
+    """What to do about a line that is not TOML: where its key stands already, or what it may hold."""
+    found = re.search(r"at line (\d+)", error)
+    if found is None:
+        return ""
+    number = int(found[1])
+    line = lines[number - 1] if number <= len(lines) else ""
+    key = _key_of(line)
+    if "overwrite" in error or "twice" in error:
+        earlier = (n for n in range(number - 1, 0, -1) if _key_of(lines[n - 1]) == key)
+        first = next(earlier, None) if key else None
+        return f": {key!r} stands on line {first} and again on line {number}" if first is not None else ""
+    advice = [f"{key} is {_SHAPES[key]}"] if key in _SHAPES else []
+    advice += ["numbers have no leading 0"] if re.search(r"(?<![\w.\"'])0\d", line) else []
+    advice += ["text stands in quotes"] if "Invalid value" in error else []
+    return "".join(f"; {each}" for each in advice)
+
+
+def _key_of(line: str) -> str:
+    """The key that a line gives a value, or the table that it opens in brackets; else nothing."""
+    header = re.match(r"\s*(\[\[?[^\[\],=]+\]\]?)\s*(#|$)", line)
+    given = re.match(r"\s*([^=\[\]{},]+?)\s*=", line)
+    found = header or given
+    return re.sub(r"[\"'\s]", "", found[1]) if found else ""
 
 
 def study_from(
@@ -121,7 +168,9 @@ def study_from(
     try:
         file = StudyFile(**tables)
     except ValidationError as error:
-        found = [_problem(e, tables, where, text) for e in error.errors()]
+        errors = error.errors()
+        found = [_problem(e, tables, where, text) for e in errors[:MOST_TOLD]]
+        found += [f"{where}: {len(errors) - MOST_TOLD:,} more problems"] if len(errors) > MOST_TOLD else []
         raise BadInput(*dict.fromkeys(found)) from None
     problems = []
     if isinstance(file.seeds, int) and not 1 <= file.seeds <= 2**32:
