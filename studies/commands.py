@@ -25,6 +25,10 @@ from studies.runner import HELD_BY_ANOTHER, Options, Plan, estimate, plan
 from studies.runner import carry_out as run_plan
 from studies.store import Damaged, Store
 from studies.study import Study
+from studies.words import shorten
+
+LONGEST_LINE = 2000
+"""Characters of a problem: it may quote a value of a million."""
 
 FAIR = {
     "eligible": "hidden",
@@ -72,7 +76,7 @@ def _refuse(error: ValueError, debug: bool) -> int:
     if debug:
         raise error
     for problem in error.problems if isinstance(error, BadInput) else [str(error)]:
-        print(f"error: {clean(problem)}", file=sys.stderr)
+        print(f"error: {shorten(clean(problem), LONGEST_LINE)}", file=sys.stderr)
     return 2
 
 

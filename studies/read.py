@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +22,8 @@ LARGEST_FILE = 1_000_000
 """Bytes. A study file is written by hand."""
 DEEPEST = 20
 """Levels of tables and lists; a study needs six."""
+MOST_ROWS = 1000
+"""Rows that are looked at once a problem is found."""
 MOST_TOLD = 50
 """Problems of one file. Who made more has not misspelt something."""
 _PART = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')"""
@@ -180,12 +182,10 @@ def study_from(
     densities: list[Any] = []
     for density in file.densities:
         shares = density if isinstance(density, Mapping) else {"": density}
-        for share in shares.values():
-            try:
-                check_density(float(share))
-            except ValueError as error:
-                problems.append(f"{where}{_line('densities', text)}: densities: {error}")
-        densities.append(dict(density) if isinstance(density, Mapping) else float(density))
+        wrong = [problem for share in shares.values() if (problem := _no_density(share))]
+        problems += [f"{where}{_line('densities', text)}: densities: {problem}" for problem in wrong]
+        if not wrong:  # Else every row would tell it again.
+            densities.append(dict(density) if isinstance(density, Mapping) else float(density))
     if file.execution not in ("auto", "masked", "sparse"):
         problems.append(f"{where}: execution must be 'auto', 'masked' or 'sparse', not {file.execution!r}")
     if file.execution == "sparse" and file.device != "cpu":
@@ -224,18 +224,30 @@ def study_from(
     return study
 
 
+def _no_density(share: float) -> str:
+    """What is wrong with a number as a density; nothing if it is one."""
+    try:
+        check_density(float(share))
+    except OverflowError:
+        return "density is the share of weights that stays, in (0, 1], not a number of hundreds of digits"
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def _further(study: Study, registry: Registry) -> list[str]:
     """What is wrong with environments and rows too, so that mending one problem does not uncover the next."""
     from rl.environment import EnvironmentRefused, check
 
     problems: list[str] = []
-    for env in study.envs:
+    for env in dict.fromkeys(study.envs):
         try:
             check(env)
         except EnvironmentRefused as error:
             problems.append(f"envs: {error}")
+    one = replace(study, seeds=study.seeds[:1])  # Seeds make no difference to a row, and there may be billions.
     try:
-        study.cells(registry) if not study.misnumbered() else None
+        one.cells(registry) if not study.misnumbered() and one.rows() <= MOST_ROWS else None
     except BadInput as bad:
         problems += bad.problems
     return problems

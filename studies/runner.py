@@ -149,7 +149,7 @@ def _environments(study: Study, registry: Registry, options: Options) -> tuple[d
 
     found: dict[str, tuple[int, int]] = {}
     problems, seed = [], stream(0, "environment", 1)
-    for name in study.envs:
+    for name in dict.fromkeys(study.envs):
         try:
             env: Any = make(name, allow_import=options.allow_env_import)
             for words in study.wrappers:

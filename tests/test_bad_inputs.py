@@ -9,14 +9,21 @@ from __future__ import annotations
 import time
 
 import pytest
-from lab import FILE, Lab, a_lab, no_figures
-from test_cli_bad_input import changed, refused, with_key
+from lab import ENV, FILE, Lab, a_lab, no_figures
+from test_cli_bad_input import changed, refused, td3, with_key
 
 lab, quiet = a_lab, no_figures
 
 ROW = '"SET" = { base = "set" }'
 
+DENSE = changed(ROW, 'Dense = "dense"')
+
 REFUSED: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
+    "1 sparisty": (with_key("sparisty = 0.9"), ("study.toml:1", "'sparisty'", "'densities'", "1 - sparsity")),
+    "1 sparsity in a row": (changed('"set" }', '"set", sparsity = 0.9 }'), ("'sparsity'", "'density'", "1 - sparsity")),
+    "1 in [all] that no row takes": (DENSE.replace("eligible", "eligibel"), ("[all]", "Did you mean 'eligible'?")),
+    "1 part in [all] that no row takes": (DENSE.replace("erk", "erkk"), ("[all]", "Did you mean 'erk'?")),
+    "1 scope in [all] that no row takes": (DENSE.replace("[all]", "[all]\nscope = 'x'"), ("[all]", "layer, network")),
     "4 octal": (changed("seeds = 1", "seeds = [0, 1, 010]"), ("line 3", "[0, 1, 2]", "numbers have no leading 0")),
     "4 twice": (changed("seeds = 1", "seeds = [0, 1, 0o1]"), ("study.toml:3", "seeds", "twice", "[0, 1, 1]")),
     "5 a range": (changed("seeds = 1", "seeds = [0..4]"), ("line 3", "how many: 5", "which: [0, 1, 2]")),
@@ -31,13 +38,27 @@ REFUSED: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
     "8 a dotted key of 1 MB": ("a." * 450_000 + "b = 1\n", ("study.toml", "20 deep")),
     "8 a dotted key in quotes": ("'a'.\"b\"." * 100_000 + "b = 1\n", ("study.toml", "20 deep")),
     "13 5,000 digits": (changed("steps = 120", f"steps = {'9' * 5000}"), ("study.toml", "5000 digits")),
+    "13 400 digits": (changed("steps = 120", f"steps = 1{'0' * 400}"), ("study.toml:4", "steps", "10**12")),
+    "13 400 digits of a density": (changed("[0.5]", f"[1{'0' * 400}]"), ("study.toml:9", "(0, 1]")),
+    "13 400 digits of a share": (changed("0.05", f"1{'0' * 400}"), ("fraction", "a number")),
+    "13 400 digits of tau": (td3(f"tau = 1{'0' * 400}"), ("tau", "a number")),
+    "18 a density of its own": (
+        changed('"set" }', '"dense", density = 0.5 }'),
+        ("'SET'", "density = 0.5", "leave it out"),
+    ),
+    "18 a learner that no row has": (DENSE.replace("[0.5]", "[{ atcor = 0.5 }]"), ("'atcor'", "Did you mean 'actor'?")),
+    "22 lr": (td3("lr = 0"), ("'lr'", "Did you mean 'learning_rate'?")),
+    "22 gamma": (td3("gamma = 1.5"), ("'gamma'", "Did you mean 'discount'?")),
+    "24 a megabyte": (changed(ENV, "x" * 900_000), ("version",)),
 }
 
 
 @pytest.mark.parametrize(("text", "said"), REFUSED.values(), ids=REFUSED)
 def test_a_numbered_bad_study_file_is_refused(lab: Lab, text: str | bytes, said: tuple[str, ...]) -> None:
     started = time.monotonic()
-    refused(lab.study(text), lab, *said)
+    answer = lab.study(text)
+    refused(answer, lab, *said)
+    assert max(map(len, answer.errors)) < 2100, "a line, whatever it quotes"
     assert time.monotonic() - started < 10, "a hostile file costs no time"
 
 
@@ -45,3 +66,28 @@ def test_thousands_of_problems_are_counted_and_fifty_told(lab: Lab) -> None:
     answer = lab.study(FILE.replace("[all]", "".join(f"k{i} = 1\n" for i in range(3000)) + "[all]"))
     refused(answer, lab, "unknown key 'k0'", "2,950 more problems")
     assert len(answer.errors) == 51
+
+
+HUGE = (
+    changed("seeds = 1", "seeds = 4_000_000_000"),
+    FILE + "[axes]\n" + "".join(f"k{i} = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]\n" for i in range(20)),
+)
+
+
+@pytest.mark.parametrize("text", HUGE, ids=["seeds", "axes"])
+def test_11_a_problem_in_a_huge_grid_is_told_without_expanding_it(lab: Lab, text: str) -> None:
+    started = time.monotonic()
+    refused(lab.study(text.replace("[0.5]", "[95]")), lab, "0.95")
+    assert time.monotonic() - started < 5
+
+
+def test_15_one_density_is_one_problem(lab: Lab) -> None:
+    answer = lab.study(changed("[0.5]", "[95]"))
+    refused(answer, lab, "study.toml:9", "not 95", "0.95 (keep 95 %)", "0.05 (prune 95 %)")
+    assert len(answer.errors) == 1
+
+
+def test_problems_of_shared_keys_and_of_rows_are_told_together(lab: Lab) -> None:
+    answer = lab.study(FILE.replace("eligible", "eligibel").replace('"erk"', '"erkk"').replace('"set"', '"sett"'))
+    refused(answer, lab, "'eligibel'", "'erkk'", "'sett'")
+    assert len(answer.errors) == 3
