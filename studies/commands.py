@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import sys
@@ -17,7 +18,6 @@ from typing import Any
 
 from registry import KINDS, Entry, PartError, Registry, use_registry
 from studies import cli, flags
-from studies.contents import canonical
 from studies.outcomes import collect
 from studies.problems import BadInput, clean
 from studies.read import find, read_file, study_from
@@ -89,7 +89,7 @@ def _registry(command: cli.Common) -> Registry:
         for path in command.plugin:
             registry.load_file(path)
     for problem in registry.problems:
-        print(f"warning: plugin set aside: {problem}", file=sys.stderr)
+        print(f"warning: plugin set aside: {clean(problem)}", file=sys.stderr)
     return registry
 
 
@@ -116,11 +116,7 @@ def _train(command: cli.Train) -> int:
         tables["densities"] = [flags.density(command.density)]
     tables |= flags.setup(command, agents)
     study = _adhoc(tables, command, registry)
-    made, text = (
-        plan(study, Store(command.store), registry, _options(command)),
-        flags.toml(tables | {"name": study.name}),
-    )
-    return _run(made, text, command, registry)
+    return _run(plan(study, Store(command.store), registry, _options(command)), tables, command, registry)
 
 
 def _own_agents(command: cli.Setup, registry: Registry) -> list[str]:
@@ -141,24 +137,25 @@ def _study_run(command: cli.StudyRun) -> int:
         tables: dict[str, Any] = {**agents, "seeds": 1, "steps": 100_000} | shared | words
         tables |= flags.setup(command, tables["agents"])
         study = _adhoc(tables, command, registry)
-        text = flags.toml(tables | {"name": study.name})
     else:
         path, known_as = find(command.study, store.root)
         tables = read_file(path) | words
         tables |= flags.setup(command, tables.get("agents", []), tables.get("settings"))
         study = study_from(tables, registry, name=known_as, where=str(path), text=path.read_text("utf-8-sig"))
-        text = flags.toml(tables | {"name": study.name})
     options = _options(command, workers=command.workers, executor=command.executor)
-    return _run(plan(study, store, registry, options), text, command, registry, options)
+    return _run(plan(study, store, registry, options), tables, command, registry, options)
 
 
-def _run(made: Plan, text: str, command: cli.Setup, registry: Registry, options: Options | None = None) -> int:
+def _run(
+    made: Plan, tables: Mapping[str, Any], command: cli.Setup, registry: Registry, options: Options | None = None
+) -> int:
     options, store = options or _options(command, workers=1), Store(command.store)
+    text = flags.toml({**tables, "name": made.study.name})
     for note in made.notes:
         print(f"note: {note}", file=sys.stderr)
     if command.dry_run:
         for key, value in estimate(made, store, options).items():
-            print(f"{key:8}{value}")
+            print(f"{key:8}{clean(value)}")
         return 0
     print(f"study {made.study.name}: {len(made.runs)} runs, {len(made.pending)} to do", file=sys.stderr)
     try:
@@ -170,7 +167,7 @@ def _run(made: Plan, text: str, command: cli.Setup, registry: Registry, options:
 
     print(densities(made, store) if isinstance(command, cli.Train) else study_end(made.study.name, store))
     for run_id, cause in failures.items():
-        print(f"failed: {store.run_folder(run_id)}: {clean(cause.splitlines()[-1])}", file=sys.stderr)
+        print(clean(f"failed: {store.run_folder(run_id)}: {cause.splitlines()[-1]}"), file=sys.stderr)
     held = [cause for cause in failures.values() if cause == HELD_BY_ANOTHER]
     return 0 if not failures else 3 if len(held) == len(failures) else 1
 
@@ -194,12 +191,12 @@ def _options(command: cli.Setup, workers: int = 1, executor: str = "local") -> O
 def _adhoc(tables: Mapping[str, Any], command: cli.Setup, registry: Registry) -> Study:
     """A study without a file, named by the hash of its contents unless it was given a name."""
     study = study_from(tables, registry, name="adhoc", where="flags")
-    words = canonical({k: v for k, v in tables.items() if k != "name"})
-    return (
-        study
-        if command.name is not None
-        else replace(study, name=f"adhoc-{hashlib.sha256(words.encode()).hexdigest()[:8]}")
-    )
+    if "name" in tables:
+        return study
+    words = json.dumps(
+        tables, sort_keys=True, separators=(",", ":"), default=str
+    )  # NaN and dates: `plan` refuses them.
+    return replace(study, name=f"adhoc-{hashlib.sha256(words.encode()).hexdigest()[:8]}")
 
 
 # Looking.
@@ -256,7 +253,7 @@ def _study_plot(command: cli.StudyPlot) -> int:
 def _study_verify(command: cli.StudyVerify) -> int:
     checked, files = Store(command.store).verify_study(command.name)
     for file in files:
-        print(f"not as written: {file}")
+        print(f"not as written: {clean(file)}")
     print(f"{checked} finished runs checked, {len(files)} damaged files")
     return 4 if files else 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -39,6 +40,8 @@ def setup(command: cli.Setup, agents: list[str], settings: Mapping[str, Any] | N
         key, equals, value = text.partition("=")
         if not equals:
             raise BadInput(f"--set takes KEY=VALUE, not {text!r}")
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise BadInput(f"--set {clean(text)!r} is not text in UTF-8")
         agent, dot, setting = key.partition(".")
         if dot:
             merged.setdefault(agent, {})[setting] = _value(value)
@@ -66,11 +69,17 @@ def _split(text: str) -> list[str]:
     return [piece.strip() for piece in text.split(",") if piece.strip()]
 
 
+_FORMS = {"--seeds": ": how many, 5, or which, 0,1,2", "--densities": ": 0.5,0.1", "--hidden": ": 256,256"}
+
+
 def number(text: str, flag: str) -> float:
+    form = _FORMS.get(flag, "")
+    if re.match(r"[+-]?0\d", text):  # Eight to one reader and ten to another.
+        raise BadInput(f"{flag}: {clean(text)!r} begins with 0; write {text.lstrip('+-0') or 0}{form}")
     try:
         return float(text)
     except ValueError:
-        raise BadInput(f"{flag}: {clean(text)!r} is not a number") from None
+        raise BadInput(f"{flag}: {clean(text)!r} is not a number{form}") from None
 
 
 def density(text: str) -> float | dict[str, float]:
@@ -84,9 +93,10 @@ def density(text: str) -> float | dict[str, float]:
 def _value(text: str) -> Any:
     """A setting as TOML would read it, else as text."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        read = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
         return text
+    return read["value"] if len(read) == 1 else text
 
 
 def toml(tables: Mapping[str, Any]) -> str:

@@ -144,8 +144,8 @@ class Study:
         choice = choose(words, registry, preset=preset, shared=[self.all, method_axes], learners=learners)
         shown = {key: _shown(value) for key, value in axes.items()}
         cells = []
-        for density in self.densities:
-            _check_learners(density, learners)
+        for asked in self.densities:
+            _check_learners(asked, learners)
         for density in self._densities_of(choice, registry):
             placed = choice if density is None else choice.at(density, registry)
             methods = {learner: placed.of(learner).resolved(registry) for learner in learners}

@@ -6,11 +6,14 @@ Every one that is refused comes back as exit code 2, one line a problem, no trac
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 
 import pytest
 from lab import ENV, FILE, Lab, a_lab, no_figures
-from test_cli_bad_input import changed, refused, td3, with_key
+from test_cli_bad_input import GRID, changed, refused, td3, with_key
 
 lab, quiet = a_lab, no_figures
 
@@ -66,6 +69,52 @@ def test_thousands_of_problems_are_counted_and_fifty_told(lab: Lab) -> None:
     answer = lab.study(FILE.replace("[all]", "".join(f"k{i} = 1\n" for i in range(3000)) + "[all]"))
     refused(answer, lab, "unknown key 'k0'", "2,950 more problems")
     assert len(answer.errors) == 51
+
+
+FLAGS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "4 octal": (("--seeds", "0,1,010"), ("--seeds", "'010'", "write 10", "which, 0,1,2")),
+    "5 a range": (("--seeds", "0..4"), ("--seeds", "'0..4'", "how many, 5", "which, 0,1,2")),
+    "13 nan": (("--set", "td3.tau=nan"), ("tau", "a number", "nan")),
+    "13 a date": (("--set", "td3.tau=1979-05-27"), ("tau", "a number", "1979")),
+    "13 5,000 digits": (("--set", f"steps={'9' * 5000}"), ("steps", "a whole number")),
+    "13 two lines": (("--set", "warmup=5\nsteps=7"), ("warmup", "a whole number", "steps=7")),
+    "44 no UTF-8": (("--set", "question=\udcff"), ("--set", "UTF-8")),
+}
+
+
+@pytest.mark.parametrize(("words", "said"), FLAGS.values(), ids=FLAGS)
+def test_a_numbered_bad_flag_is_refused(lab: Lab, words: tuple[str, ...], said: tuple[str, ...]) -> None:
+    refused(lab(*GRID, *words), lab, *said)
+
+
+def test_13_a_date_in_a_study_file_is_refused(lab: Lab) -> None:
+    for text in (changed("every = 20", "every = 1979-05-27"), f"{FILE}[axes]\nhidden = [1979-05-27]\n"):
+        refused(lab.study(text), lab, "whole number", "datetime.date(1979, 5, 27)")
+
+
+def test_38_a_name_may_be_set_like_any_other_key(lab: Lab) -> None:
+    assert lab.run(*GRID[2:], "--set", "name=mine").code == 0
+    assert (lab.store / "studies" / "mine" / "study.toml").is_file()
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [{"PYTHONIOENCODING": "ascii:strict"}, {"COLUMNS": "40"}, {"NO_COLOR": "1", "TERM": "dumb"}],
+    ids=str,
+)
+def test_44_no_terminal_is_too_poor(lab: Lab, variables: dict[str, str]) -> None:
+    command = (sys.executable, "-m", "studies", "study", "list", "--store", lab.folder / "é")
+    done = subprocess.run(command, capture_output=True, env=os.environ | variables, timeout=100)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"quickstart" in done.stdout
+
+
+def test_45_an_interrupt_while_libraries_load_is_a_line(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(command: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("studies.commands.carry_out", interrupted)
+    assert lab("study", "list") == (130, "", "interrupted; give the same command again\n")
 
 
 HUGE = (
