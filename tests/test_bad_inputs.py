@@ -50,6 +50,14 @@ REFUSED: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
         ("'SET'", "density = 0.5", "leave it out"),
     ),
     "18 a learner that no row has": (DENSE.replace("[0.5]", "[{ atcor = 0.5 }]"), ("'atcor'", "Did you mean 'actor'?")),
+    "21 memory": (
+        with_key("replay = { part = 'uniform', capacity = 1e12 }").replace("steps = 120", "steps = 1e12"),
+        ("replay", "GB for their buffers", "GB are free", "lower the capacity, or --workers"),
+    ),
+    "21 memory of networks": (
+        changed("[16, 16]", "[1e6, 1e6]"),
+        ("hidden", "GB for their networks", "GB are free", "lower the widths, or --workers"),
+    ),
     "22 lr": (td3("lr = 0"), ("'lr'", "Did you mean 'learning_rate'?")),
     "22 gamma": (td3("gamma = 1.5"), ("'gamma'", "Did you mean 'discount'?")),
     "24 a megabyte": (changed(ENV, "x" * 900_000), ("version",)),
@@ -140,3 +148,51 @@ def test_problems_of_shared_keys_and_of_rows_are_told_together(lab: Lab) -> None
     answer = lab.study(FILE.replace("eligible", "eligibel").replace('"erk"', '"erkk"').replace('"set"', '"sett"'))
     refused(answer, lab, "'eligibel'", "'erkk'", "'sett'")
     assert len(answer.errors) == 3
+
+
+def test_11_a_huge_grid_is_told_with_its_cost(lab: Lab) -> None:
+    answer = lab.study(changed("seeds = 1", "seeds = 200_000"), "--workers", "1")
+    refused(answer, lab, "200,000 runs", "100,000", "about 311 hours", "400 GB", "--yes")
+
+
+def test_18_dense_rows_take_part_once_and_it_is_said(lab: Lab) -> None:
+    text = changed(ROW, f'{ROW}\nDense = "dense"').replace("[0.5]", "[0.5, 0.2]")
+    answer = lab.study(text, "--dry-run")
+    assert (answer.code, answer.out.splitlines()[0].split()) == (0, ["runs", "4", "(4", "to", "do)"])
+    assert answer.err == "note: densities: 'Dense' takes part once, being dense\n"
+
+
+def test_19_a_schedule_longer_than_anybody_counts_is_not_asked_at_every_step(lab: Lab) -> None:
+    started = time.monotonic()
+    answer = lab.study(changed("steps = 120", "steps = 1e9").replace("every = 20", "every = 1e10"), "--dry-run")
+    assert time.monotonic() - started < 10
+    assert answer.code in (0, 2), "2 where a million transitions do not fit"
+
+
+def test_19_a_schedule_that_raises_late_does_not_stop_the_plan(lab: Lab) -> None:
+    plugin = lab.file(LATE, "late.py")
+    text = changed('base = "set"', 'base = "set", schedule = "late"').replace("schedule = { every = 20, fraction", "#")
+    answer = lab.study(text.replace("steps = 120", "steps = 2000"), "--plugin", plugin, "--dry-run")
+    assert answer.code == 0, answer.err
+
+
+LATE = """\
+from registry import hookimpl
+
+
+def late(step: int) -> float:
+    if step == 777:
+        raise KeyError("kaputt")
+    return 0.0
+
+
+@hookimpl
+def register_schedule(register):
+    register(late)
+"""
+
+
+def test_22_a_large_learning_rate_is_said(lab: Lab) -> None:
+    answer = lab.study(td3("learning_rate = 10"), "--dry-run")
+    assert answer.code == 0
+    assert "learning_rate = 10 is large" in answer.err
