@@ -19,6 +19,7 @@ from typing import Any
 from registry import KINDS, Entry, PartError, Registry, use_registry
 from studies import cli, flags
 from studies.outcomes import collect
+from studies.premises import unsafe
 from studies.problems import BadInput, clean
 from studies.read import find, read_file, study_from
 from studies.runner import HELD_BY_ANOTHER, Options, Plan, estimate, plan
@@ -235,6 +236,10 @@ def _study_plot(command: cli.StudyPlot) -> int:
     from studies.plot import NothingToDraw, plot
 
     store = Store(command.store)
+    store.cells(command.name)  # There must be such a study before its folder is looked at.
+    problems = unsafe(store.root, [store.study_folder(command.name)])
+    if problems:
+        raise BadInput(*problems)
     try:
         if command.measure is not None:
             from studies.measures import plot_measure

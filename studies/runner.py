@@ -12,6 +12,7 @@ from typing import Any
 from registry import Bound, Registry, part
 from studies.contents import Run, canonical
 from studies.executors.local import Job, cores
+from studies.premises import unsafe
 from studies.problems import BadInput, clean
 from studies.progress import Progress
 from studies.store import DIAGNOSTICS, Store
@@ -83,6 +84,9 @@ def plan(study: Study, store: Store, registry: Registry, options: Options) -> Pl
     if problems:
         raise BadInput(*problems)
     runs = {cell.run.id: cell.run for cell in cells}
+    problems = unsafe(store.root, [store.study_folder(study.name), *map(store.run_folder, runs)])
+    if problems:
+        raise BadInput(*problems)
     if not options.replace:
         store.check_study(study.name, cells)
     finished = [run_id for run_id in runs if store.is_finished(run_id)]

@@ -6,13 +6,15 @@ Every one that is refused comes back as exit code 2, one line a problem, no trac
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
-from lab import ENV, FILE, Lab, a_lab, no_figures
+from lab import ENV, FILE, Lab, a_lab, no_figures, sparsity
 from test_cli_bad_input import GRID, changed, refused, td3, with_key
 
 lab, quiet = a_lab, no_figures
@@ -196,3 +198,86 @@ def test_22_a_large_learning_rate_is_said(lab: Lab) -> None:
     answer = lab.study(td3("learning_rate = 10"), "--dry-run")
     assert answer.code == 0
     assert "learning_rate = 10 is large" in answer.err
+
+
+# The store
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("inside", ["runs", "studies", "studies/study", "studies/study/study.toml", "RUN", "RUN/x"])
+def test_39_a_link_out_of_the_store_is_not_followed_for_writing(lab: Lab, inside: str) -> None:
+    assert lab.study(FILE).code == 0
+    folder = lab.folder_of("SET", name="study")
+    (folder / "manifest.json").unlink()
+    outside = lab.folder / "outside"
+    if inside == "RUN/x":
+        (folder / "evaluations.csv").replace(outside)
+        (folder / "evaluations.csv").symlink_to(outside)
+    else:
+        path = lab.store / inside.replace("RUN", f"runs/{folder.name}")
+        path.rename(outside)
+        path.symlink_to(outside)
+    before = tree(lab.folder)
+    answer = lab.study(FILE)
+    assert (answer.code, answer.out) == (2, "")
+    assert "is a link out of the store" in answer.err
+    assert str(outside) in answer.err
+    assert tree(lab.folder) == before
+
+
+def test_39_a_link_within_the_store_and_a_store_that_is_one_are_fine(lab: Lab) -> None:
+    elsewhere = lab.folder / "elsewhere"
+    elsewhere.mkdir()
+    lab.store.symlink_to(elsewhere)
+    (elsewhere / "more").mkdir()
+    (elsewhere / "runs").symlink_to("more")
+    assert lab.study(FILE).code == 0
+    assert len(list((elsewhere / "more").iterdir())) == 2
+
+
+def test_a_store_that_anybody_may_write_is_refused(lab: Lab) -> None:
+    lab.store.mkdir()
+    lab.store.chmod(0o777)
+    answer = lab.study(FILE)
+    assert answer.code == 2
+    assert "anybody may write" in answer.err
+    assert "chmod o-w" in answer.err
+    assert not list(lab.store.iterdir())
+
+
+def test_39_no_figure_is_drawn_through_a_link(lab: Lab) -> None:
+    assert lab.study(FILE).code == 0
+    (lab.store / "studies" / "study").rename(lab.folder / "outside")
+    (lab.store / "studies" / "study").symlink_to(lab.folder / "outside")
+    answer = lab("study", "plot", "study")
+    assert answer.code == 2
+    assert "is a link out of the store" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("store", "said"),
+    [("y" * 300, "File name too long"), ("y/" * 3000, "File name too long"), ("/proc/x", "/proc/x")],
+    ids=["a long name", "a long way", "no place to write"],
+)
+def test_37_a_store_that_cannot_be_is_a_plain_sentence(lab: Lab, store: str, said: str) -> None:
+    answer = sparsity(*GRID, "--store", lab.folder / store, "--executor", "here", "--plugin", lab.executor)
+    assert answer.code == 2
+    assert len(answer.errors) == 1
+    assert said in answer.errors[0]
+    assert "Traceback" not in answer.err
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES])
+def test_37_a_disk_that_refuses_is_a_plain_sentence(lab: Lab, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def refuse(path: Path, content: bytes) -> None:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr("studies.store.write_atomically", refuse)
+    answer = lab.study(FILE)
+    assert answer.code == 2
+    assert answer.errors == [f"error: {lab.store}/studies/study/study.toml: {os.strerror(number)}"]
+    assert not tree(lab.store), "nothing half made"
