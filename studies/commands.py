@@ -20,7 +20,7 @@ from registry import KINDS, Entry, PartError, Registry, use_registry
 from studies import cli, flags
 from studies.outcomes import collect
 from studies.premises import unsafe
-from studies.problems import BadInput, clean
+from studies.problems import BadInput, clean, visible
 from studies.read import find, read_file, study_from
 from studies.runner import HELD_BY_ANOTHER, Options, Plan, estimate, plan
 from studies.runner import carry_out as run_plan
@@ -166,7 +166,7 @@ def _run(
         return 130
     from studies.show import densities, study_end
 
-    print(densities(made, store) if isinstance(command, cli.Train) else study_end(made.study.name, store))
+    _show(densities(made, store) if isinstance(command, cli.Train) else study_end(made.study.name, store))
     for run_id, cause in failures.items():
         print(clean(f"failed: {store.run_folder(run_id)}: {cause.splitlines()[-1]}"), file=sys.stderr)
     held = [cause for cause in failures.values() if cause == HELD_BY_ANOTHER]
@@ -203,17 +203,22 @@ def _adhoc(tables: Mapping[str, Any], command: cli.Setup, registry: Registry) ->
 # Looking.
 
 
+def _show(text: str) -> None:
+    """Print what may hold words of others: names of studies, labels, documentation of plugins."""
+    print(visible(text))
+
+
 def _study_list(command: cli.StudyList) -> int:
     from studies.show import study_list
 
-    print(study_list(Store(command.store)))
+    _show(study_list(Store(command.store)))
     return 0
 
 
 def _study_status(command: cli.StudyStatus) -> int:
     from studies.show import status
 
-    print(status(command.name, Store(command.store)))
+    _show(status(command.name, Store(command.store)))
     return 0
 
 
@@ -226,9 +231,9 @@ def _study_table(command: cli.StudyTable) -> int:
 
         if command.format != "text":
             raise BadInput(f"--against is printed as text only, not as {command.format}: leave --format out")
-        print(versus(outcomes, command.against))
+        _show(versus(outcomes, command.against))
         return 0
-    print(table(outcomes, baseline, format=command.format, title=command.name), end="")
+    _show(table(outcomes, baseline, format=command.format, title=command.name).removesuffix("\n"))
     return 0
 
 
@@ -249,7 +254,7 @@ def _study_plot(command: cli.StudyPlot) -> int:
             outcomes, baseline = collect(store, command.name)
             paths = plot(outcomes, baseline, store.study_folder(command.name), title=command.name)
         for path in paths:
-            print(path)
+            _show(str(path))
     except NothingToDraw as reason:
         raise BadInput(f"nothing to draw for {command.name}: {reason}") from None
     return 0
@@ -270,9 +275,9 @@ def _parts(command: cli.Parts) -> int:
     if command.kind is not None and command.kind not in KINDS:
         registry.entry(command.kind, "")  # It says which kinds there are.
     if command.kind is not None and command.name is not None:
-        print(part_page(registry.entry(command.kind, command.name), registry))
+        _show(part_page(registry.entry(command.kind, command.name), registry))
     else:
-        print(part_list(registry, command.kind))
+        _show(part_list(registry, command.kind))
     return 0
 
 
@@ -282,7 +287,7 @@ def _check(command: cli.Check) -> int:
     registry = _registry(command)
     entries = _of_plugin(registry, command.target)
     problems, text = conformance(entries, registry)
-    print(text)
+    _show(text)
     return 2 if problems else 0
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 from lab import ENV, FILE, Lab, a_lab, no_figures, sparsity
 from test_cli_bad_input import GRID, changed, refused, td3, with_key
+from test_cli_bad_input import PLUGIN as GROW
 
 lab, quiet = a_lab, no_figures
 
@@ -281,3 +283,23 @@ def test_37_a_disk_that_refuses_is_a_plain_sentence(lab: Lab, monkeypatch: pytes
     assert answer.code == 2
     assert answer.errors == [f"error: {lab.store}/studies/study/study.toml: {os.strerror(number)}"]
     assert not tree(lab.store), "nothing half made"
+
+
+def test_a_store_of_hostile_names_is_looked_at_harmlessly(lab: Lab) -> None:
+    assert lab.study(FILE).code == 0
+    name = "a\x1b[31m\x9b\u202eb"
+    shutil.copytree(lab.store / "studies" / "study", lab.store / "studies" / name)
+    for words in (("list",), ("status", name), ("table", name), ("verify", name), ("plot", name), ("run", name)):
+        answer = lab("study", *words)
+        assert not {"\x1b", "\x9b", "\u202e"} & set(answer.out + answer.err), words
+        assert answer.code == 0, answer  # To run it is to run the study that its file names.
+
+
+def test_the_documentation_of_a_plugin_is_shown_harmlessly(lab: Lab) -> None:
+    text = GROW.replace("return noise", '"""Loud \x1b]0;owned\x07."""\n    return noise')
+    plugin = lab.file(text, "mine.py")
+    for words in (("parts", "grow"), ("parts", "grow", "mine"), ("check", plugin)):
+        answer = lab(*words, "--plugin", plugin)
+        assert answer.code == 0, answer
+        assert "Loud" in answer.out or words[0] == "check"
+        assert not {"\x1b", "\x07"} & set(answer.out)
