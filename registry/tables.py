@@ -179,6 +179,8 @@ class Registry:
         """The part of that name; unknown and doubly claimed names are errors."""
         if kind not in KINDS:
             raise PartError(f"no kind named {kind!r}. {nearest(kind, KINDS)}Known: {', '.join(KINDS)}")
+        if not isinstance(name, str):  # A study file may say anything.
+            raise PartError(f"the name of a {kind} is text, not {name!r}. Known: {', '.join(self.names(kind))}")
         claims = self._claims.get((kind, name), [])
         if len(claims) > 1:
             raise PartError(_doubled(claims))

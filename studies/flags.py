@@ -32,10 +32,17 @@ def grid(command: cli.StudyRun, methods: Iterable[str]) -> dict[str, Any]:
     return grid
 
 
-def setup(command: cli.Setup, agents: list[str], settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The flags that say how runs are set up, as a study file would."""
+def setup(command: cli.Setup, agents: Any, settings: Any = None) -> dict[str, Any]:
+    """The flags that say how runs are set up, as a study file would, over the agents and settings of one.
+
+    What is no list of names or no table of tables there is left as it is, to be refused with the rest of the file.
+    """
     tables: dict[str, Any] = {}
-    merged: dict[str, dict[str, Any]] = {agent: dict(words) for agent, words in (settings or {}).items()}
+    sound = isinstance(settings, Mapping | None) and all(
+        isinstance(words, Mapping) for words in (settings or {}).values()
+    )
+    merged: dict[str, dict[str, Any]] = {name: dict(words) for name, words in (settings or {}).items()} if sound else {}
+    agents = agents if isinstance(agents, list) and all(isinstance(agent, str) for agent in agents) else []
     for text in command.set:
         key, equals, value = text.partition("=")
         if not equals:
@@ -51,7 +58,7 @@ def setup(command: cli.Setup, agents: list[str], settings: Mapping[str, Any] | N
         widths = [number(text, "--hidden") for text in _split(command.hidden)]
         for agent in agents:
             merged.setdefault(agent, {})["hidden"] = widths
-    if merged:
+    if merged and sound:
         tables["settings"] = merged
     if command.eval_every is not None:
         tables["eval_every"] = number(command.eval_every, "--eval-every")

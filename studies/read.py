@@ -266,7 +266,9 @@ def _with_preset(tables: dict[str, Any], registry: Registry) -> dict[str, Any]:
     if isinstance(envs, list) and all(isinstance(env, str) for env in envs):
         tables = {**tables, "envs": preset.environments(envs)}
     own = tables.get("settings") or {}
-    mine = own.get(preset.agent, {}) if isinstance(own, Mapping) else {}
+    mine = own.get(preset.agent, {}) if isinstance(own, Mapping) else None
+    if not isinstance(mine, Mapping):
+        return {"agents": [preset.agent], **preset.run, **tables}  # What is no table is refused as such.
     settings = {**own, preset.agent: {**preset.settings, **mine}}
     return {"agents": [preset.agent], **preset.run, **tables, "settings": settings}
 

@@ -211,8 +211,9 @@ def _rehearsed(cells: Sequence[Cell], sizes: Mapping[str, tuple[int, int]], regi
                     called.add(words)
                     rehearse_method(method, registry, total=cell.run.updates)
             rehearse(cell.run, sizes[cell.run.env], registry)
-        except (ValueError, RuntimeError) as error:
-            problem = f"[methods] {cell.label!r} on {cell.run.env}: {error}"
+        except Exception as error:
+            what = str(error) if isinstance(error, ValueError | RuntimeError) else f"{type(error).__name__}: {error}"
+            problem = f"[methods] {cell.label!r} on {cell.run.env}: {what}"
             problems += [] if problem in problems else [problem]
     return problems
 

@@ -21,6 +21,8 @@ from studies.spec import Choice, Density, changed, choose, takes
 RANDOM_POLICY = "Random policy"
 MOST = 10**12
 """Of steps and episodes: no run counts further."""
+WIDEST = 1_000_000
+"""Units of a layer: a matrix of two such layers has 4 TB."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,9 @@ class Study:
                 raise PartError(f"agent {agent!r} has no hidden layers to set")
             settings = dict.fromkeys(widths, hidden) | settings
         chosen = registry.resolve("agent", Part(agent, settings))
+        for name, widths in chosen.settings.items():
+            if _widths(name) and max(widths, default=0) > WIDEST:
+                raise PartError(f"{name} of {agent} is {list(widths)}; a layer has at most {WIDEST:,} units")
         batch, capacity = (
             chosen.settings.get("batch_size"),
             resolved("replay", self.replay, registry).settings.get("capacity"),
@@ -221,9 +226,14 @@ class Study:
             return "masked"
         batch = agent.settings.get("batch_size", NOMINAL_BATCH)
         widths = {name: agent.settings.get(f"{name}_hidden", ()) for name in sparse}
-        meant = {
-            planned_execution(widths[name], batch, self.device, method, registry) for name, method in sparse.items()
-        }
+        try:
+            meant = {
+                planned_execution(widths[name], batch, self.device, method, registry) for name, method in sparse.items()
+            }
+        except ValueError:
+            raise
+        except Exception:  # A part of a plugin. The rehearsal asks it again, and names it.
+            return "masked"
         return "sparse" if meant == {"sparse"} else "masked"
 
     def _random_cells(self, registry: Registry) -> list[Cell]:
