@@ -345,6 +345,9 @@ def _distribution(point: metadata.EntryPoint) -> str:
 
 
 def _said(error: BaseException) -> str:
+    if isinstance(error, pluggy.PluginValidationError):
+        hook = re.search(r"hook '(\w+)'", str(error))
+        return f"{hook[1] if hook else 'a hook'} takes `register` and nothing else: {str(error).splitlines()[-1]}"
     return str(error) if isinstance(error, PartError) else f"{type(error).__name__}: {error}"
 
 
