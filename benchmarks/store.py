@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from studies.attempts import begin
 from studies.contents import canonical
 from studies.files import sha256
 from studies.sealed import write_sealed
@@ -34,7 +35,7 @@ def lay_out(store: Store, runs: int) -> None:
         for name, size in sizes.items():
             (place / name).write_bytes(b"x" * size)
         (place / RESULT).write_text(canonical(result))
-        store.finish(place, [*list(sizes)[1:], RESULT])
+        store.finish(begin(place), [*list(sizes)[1:], RESULT])
         row = {"run": run_id, "label": "SET", "agent": "td3", "env": "HalfCheetah-v5", "density": 0.5, "seed": number}
         cells.append({**row, "axes": {}})
     folder.mkdir(parents=True)

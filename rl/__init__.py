@@ -9,10 +9,11 @@ from rl.networks import Actor, Critics, GaussianActor, PopulationLinear
 from rl.random_policy import RandomPolicy, random
 from rl.replay import Replay, UniformReplay, bytes_needed, uniform
 from rl.sac import SAC, sac
+from rl.signals import Diverged
 from rl.streams import PURPOSES, env_seed, numpy_generator, stream, torch_generator
 from rl.td3 import TD3, td3
 from rl.tracking import Target
-from rl.train import Diverged, Episode, Evaluation, Record, Signals, evaluate, train
+from rl.train import Episode, Evaluation, Record, Signals, Training, evaluate, train
 
 __all__ = [
     "PURPOSES",
@@ -35,6 +36,7 @@ __all__ = [
     "Replay",
     "Signals",
     "Target",
+    "Training",
     "UniformReplay",
     "WeightsRefused",
     "bytes_needed",

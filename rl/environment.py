@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -59,6 +59,44 @@ def sizes(env: gymnasium.Env[Any, Any]) -> tuple[int, int]:
     assert observations is not None, "spaces without a shape are refused by `make`"
     assert actions is not None, "spaces without a shape are refused by `make`"
     return int(observations[0]), int(actions[0])
+
+
+def environment_state(env: Any) -> dict[str, Any]:
+    """What an environment carries from one episode to the next: its generator, and what its wrappers say they keep.
+
+    Between episodes that is all of it where a reset puts the rest back, as the environments of gymnasium do; one that
+    keeps more (a curriculum, running means) tells by `state_dict` and `load_state_dict`.
+    """
+    innermost = getattr(env, "unwrapped", env)
+    generator = getattr(innermost, "np_random", None)
+    return {
+        "generator": None if generator is None else generator.bit_generator.state,
+        "layers": [layer.state_dict() if _keeps_state(layer) else None for layer in _layers(env)],
+    }
+
+
+def load_environment_state(env: Any, state: Mapping[str, Any]) -> None:
+    """Restore what `environment_state` gave, of an environment made alike; the next `reset` goes on from there."""
+    if state["generator"] is not None:
+        bits: Any = getattr(np.random, state["generator"]["bit_generator"])()
+        bits.state = state["generator"]
+        getattr(env, "unwrapped", env).np_random = np.random.Generator(bits)
+    for layer, kept in zip(_layers(env), state["layers"], strict=True):
+        if kept is not None:
+            layer.load_state_dict(kept)
+
+
+def _layers(env: Any) -> Iterator[Any]:
+    """The environment from its outermost wrapper inwards."""
+    yield env
+    while env is not getattr(env, "unwrapped", env):
+        env = env.env
+        yield env
+
+
+def _keeps_state(layer: Any) -> bool:
+    # Asked of the class: wrappers pass on what they do not have themselves.
+    return hasattr(type(layer), "state_dict")
 
 
 def _check_id(env_id: str, allow_import: bool) -> None:

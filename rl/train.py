@@ -1,19 +1,19 @@
 """Act, store, update, evaluate: one agent on one environment, told as records for the caller to keep."""
 
 import inspect
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import nn
 
-from rl.agent import Agent, Batch, Learner
-from rl.environment import Environment
+from rl.agent import Agent, Batch
+from rl.environment import Environment, environment_state, load_environment_state
 from rl.replay import Replay
 from rl.settings import demand
+from rl.signals import Diverged, Means, check_weights, norms
 from rl.streams import env_seed, numpy_generator, stream
 
 
@@ -27,7 +27,10 @@ class Evaluation(NamedTuple):
 
 
 class Episode(NamedTuple):
-    """A training episode that ended at `step`, exploration included."""
+    """A training episode that ended at `step`, exploration included: the last record of its step.
+
+    Nothing is half done when it comes, so that the state of the training can be kept.
+    """
 
     step: int
     return_: float
@@ -47,18 +50,6 @@ Record = Evaluation | Episode | Signals
 Numbers = TypeVar("Numbers", float, NDArray[np.float32], tuple[float, ...])
 
 
-class Diverged(RuntimeError):
-    """A number that is not finite: `what` it was, and the environment step at which it was seen."""
-
-    def __init__(self, what: str, step: int) -> None:
-        super().__init__(f"{what} is not finite at environment step {step}: the run has diverged")
-        self.what = what
-        self.step = step
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.what, self.step)
-
-
 def train(
     agent: Agent,
     env: Environment,
@@ -74,114 +65,165 @@ def train(
     device: torch.device,
     dtype: torch.dtype,
 ) -> Iterator[Record]:
+    """The records of a whole `Training`, as they come."""
+    yield from Training(
+        agent,
+        env,
+        evaluation_env,
+        replay,
+        seed=seed,
+        steps=steps,
+        warmup=warmup,
+        eval_every=eval_every,
+        episodes=episodes,
+        signals_every=signals_every,
+        device=device,
+        dtype=dtype,
+    )
+
+
+class Training:
     """Train for `steps` environment steps, one update a step after the first `warmup` of uniform actions.
 
-    Evaluates at step 0, every `eval_every` steps and at the end, `episodes` episodes each. `evaluation_env` is an
-    environment of its own, and every consumer of randomness has its own stream: evaluating changes no training.
-    Raises Diverged at the first action, observation, reward, loss or weight that is not finite.
+    Iterating carries it out and gives its records. It evaluates at step 0, every `eval_every` steps and at the end,
+    `episodes` episodes each. `evaluation_env` is an environment of its own, and every consumer of randomness has its
+    own stream: evaluating changes no training. Raises Diverged at the first action, observation, reward, loss or weight
+    that is not finite.
     """
-    _check_plan(steps, warmup, eval_every, episodes, signals_every)
-    _check_memory(agent, replay)
-    wants_mean, review_every = getattr(replay, "wants_mean", False), getattr(replay, "review_every", None)
-    warmup_actions, draws = numpy_generator(stream(seed, "warmup")), numpy_generator(stream(seed, "replay"))
-    learns = bool(agent.learners())
-    figures = Means()
-    updates = evaluations = length = 0
-    return_ = 0.0
-    action_size = env.action_space.shape[0]
-    observation: NDArray[np.float32] | None = None
 
-    yield _evaluation(agent, evaluation_env, seed, evaluations, episodes, step=0, updates=0)
-    for step in range(1, steps + 1):
-        if observation is None:
-            first_seed = env_seed(stream(seed, "environment")) if step == 1 else None
-            observation = _finite("observation", _row(env.reset(seed=first_seed)[0]), step)
+    def __init__(
+        self,
+        agent: Agent,
+        env: Environment,
+        evaluation_env: Environment,
+        replay: Replay,
+        *,
+        seed: int,
+        steps: int,
+        warmup: int,
+        eval_every: int,
+        episodes: int,
+        signals_every: int = 1000,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        _check_plan(steps, warmup, eval_every, episodes, signals_every)
+        _check_memory(agent, replay)
+        self._agent, self._env, self._evaluation_env, self._replay = agent, env, evaluation_env, replay
+        self._seed, self._steps, self._warmup = seed, steps, warmup
+        self._eval_every, self._episodes, self._signals_every = eval_every, episodes, signals_every
+        self._sampling: dict[str, Any] = {"device": device, "dtype": dtype}
+        self._warmup_actions = numpy_generator(stream(seed, "warmup"))
+        self._draws = numpy_generator(stream(seed, "replay"))
+        self._figures = Means()
+        self._evaluations = 0
+        self._observation: NDArray[np.float32] | None = None
+        self.step = self.updates = 0
+        """Environment steps and agent updates so far."""
 
-        # Act
-        if step <= warmup:
-            action = warmup_actions.uniform(-1, 1, action_size).astype(np.float32)
-        else:
-            action = _finite("action", agent.act(observation, explore=True), step)
-        seen, reward, terminated, truncated, _ = env.step(action)
-        following = _finite("observation", _row(seen), step)
-        reward = _finite("reward", float(reward), step)
+    def __iter__(self) -> Iterator[Record]:
+        agent, env, replay = self._agent, self._env, self._replay
+        wants_mean, review_every = getattr(replay, "wants_mean", False), getattr(replay, "review_every", None)
+        learns, action_size = bool(agent.learners()), env.action_space.shape[0]
+        return_, length = 0.0, 0
 
-        # Store
-        mean = {"mean_action": _mean_action(agent, observation, action, learns and step > warmup)} if wants_mean else {}
-        replay.add(observation, action, reward, bool(terminated), bool(truncated), following, **mean)
-        observation = following
-        return_, length = return_ + reward, length + 1
+        if self.step == 0:
+            yield self._evaluation()
+        for step in range(self.step + 1, self._steps + 1):
+            self.step = step
+            if self._observation is None:
+                first_seed = env_seed(stream(self._seed, "environment")) if step == 1 else None
+                self._observation = _finite("observation", _row(env.reset(seed=first_seed)[0]), step)
+            observation = self._observation
 
-        # Update
-        if learns and step > warmup:
-            batch = replay.sample(agent.batch_size, draws, device=device, dtype=dtype, **_ahead(agent))
-            figures.add(_updated(agent, batch, step), step)
-            updates += 1
-            if review_every is not None and step % review_every == 0:
-                replay.review(agent)  # type: ignore[attr-defined]
+            # Act
+            if step <= self._warmup:
+                action = self._warmup_actions.uniform(-1, 1, action_size).astype(np.float32)
+            else:
+                action = _finite("action", agent.act(observation, explore=True), step)
+            seen, reward, terminated, truncated, _ = env.step(action)
+            following = _finite("observation", _row(seen), step)
+            reward = _finite("reward", float(reward), step)
 
-        # Report
-        if terminated or truncated:
-            yield Episode(step, return_, length)
-            observation, return_, length = None, 0.0, 0
-        if updates and step % signals_every == 0:
-            check_weights(agent, step)
-            yield Signals(step, updates, figures.taken() | norms(agent.learners()))
-        if step % eval_every == 0 or step == steps:
-            evaluations += 1
-            yield _evaluation(agent, evaluation_env, seed, evaluations, episodes, step=step, updates=updates)
+            # Store
+            learned = learns and step > self._warmup
+            mean = {"mean_action": _mean_action(agent, observation, action, learned)} if wants_mean else {}
+            replay.add(observation, action, reward, bool(terminated), bool(truncated), following, **mean)
+            self._observation = following
+            return_, length = return_ + reward, length + 1
+
+            # Update
+            if learned:
+                batch = replay.sample(agent.batch_size, self._draws, **self._sampling, **_ahead(agent))
+                self._figures.add(_updated(agent, batch, step), step)
+                self.updates += 1
+                if review_every is not None and step % review_every == 0:
+                    replay.review(agent)  # type: ignore[attr-defined]
+
+            # Report
+            if self.updates and step % self._signals_every == 0:
+                check_weights(agent, step)
+                yield Signals(step, self.updates, self._figures.taken() | norms(agent.learners()))
+            if step % self._eval_every == 0 or step == self._steps:
+                self._evaluations += 1
+                yield self._evaluation()
+            if terminated or truncated:
+                ended, self._observation = Episode(step, return_, length), None
+                return_, length = 0.0, 0
+                yield ended
+
+    def _evaluation(self) -> Evaluation:
+        """The first start comes from the seed and the evaluation's number alone, equal for every method.
+
+        The further starts are so too where the environment draws at resets only.
+        """
+        check_weights(self._agent, self.step)
+        first = env_seed(stream(self._seed, "evaluation", self._evaluations))
+        returns, lengths = evaluate(self._agent, self._evaluation_env, episodes=self._episodes, seed=first)
+        _finite("evaluation return", returns, self.step)
+        return Evaluation(self.step, self.updates, returns, lengths)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What goes on beside agent and replay: counters, generators, environments, gradients that Signals will read.
+
+        To be had when an Episode has just come; RuntimeError in the midst of one, as an environment's inner state
+        cannot be kept. Tensors are references: copy to keep.
+        """
+        if self._observation is not None:
+            raise RuntimeError("an episode is under way: its state can be kept when its Episode has come")
+        return {
+            "step": self.step,
+            "updates": self.updates,
+            "evaluations": self._evaluations,
+            "figures": self._figures.state_dict(),
+            "warmup": self._warmup_actions.bit_generator.state,
+            "draws": self._draws.bit_generator.state,
+            "gradients": {name: [p.grad for p in parameters] for name, parameters in self._parameters()},
+            "env": environment_state(self._env),
+            "evaluation_env": environment_state(self._evaluation_env),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state. Agent, replay, and whatever hangs on the agent: load them before this call."""
+        self.step, self.updates = int(state["step"]), int(state["updates"])
+        self._evaluations, self._observation = int(state["evaluations"]), None
+        self._figures.load_state_dict(state["figures"])
+        self._warmup_actions.bit_generator.state = state["warmup"]
+        self._draws.bit_generator.state = state["draws"]
+        for name, parameters in self._parameters():
+            for parameter, gradient in zip(parameters, state["gradients"][name], strict=True):
+                parameter.grad = None if gradient is None else gradient.to(parameter)
+        load_environment_state(self._env, state["env"])
+        load_environment_state(self._evaluation_env, state["evaluation_env"])
+
+    def _parameters(self) -> Iterator[tuple[str, list[nn.Parameter]]]:
+        return ((learner.name, list(learner.module.parameters())) for learner in self._agent.learners())
 
 
 def evaluate(agent: Agent, env: Environment, *, episodes: int, seed: int) -> tuple[tuple[float, ...], tuple[int, ...]]:
     """Returns and lengths of episodes without exploration; `seed` resets the first, the others follow on."""
     results = [_episode(agent, env, seed if i == 0 else None) for i in range(episodes)]
     return tuple(r for r, _ in results), tuple(n for _, n in results)
-
-
-def norms(learners: tuple[Learner, ...]) -> dict[str, float]:
-    """`grad_norm/<learner>`, `weight_norm/<learner>`: L2 over its parameters; no gradient, no norm."""
-    values = {}
-    for learner in learners:
-        parameters = list(learner.module.parameters())
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        if gradients:
-            values[f"grad_norm/{learner.name}"] = _norm(gradients)
-        values[f"weight_norm/{learner.name}"] = _norm([p.detach() for p in parameters])
-    return values
-
-
-def check_weights(agent: Agent, step: int) -> None:
-    """Diverged if a weight of a network or of its target is not finite."""
-    for learner in agent.learners():
-        modules = {learner.name: learner.module}
-        if learner.target:
-            modules[f"target/{learner.name}"] = learner.target.module
-        for prefix, module in modules.items():
-            for name, parameter in module.named_parameters():
-                if not torch.isfinite(parameter).all():
-                    raise Diverged(f"weight {prefix}/{name}", step)
-
-
-class Means:
-    """Means of named figures since they were last taken."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, float] = {}
-        self._counts: dict[str, int] = {}
-
-    def add(self, figures: Mapping[str, float], step: int) -> None:
-        """Count each figure once; Diverged if one is not finite."""
-        for name, value in figures.items():
-            if not math.isfinite(value):
-                raise Diverged(name, step)
-            self._sums[name] = self._sums.get(name, 0.0) + value
-            self._counts[name] = self._counts.get(name, 0) + 1
-
-    def taken(self) -> dict[str, float]:
-        """The means, and start anew."""
-        means = {name: total / self._counts[name] for name, total in self._sums.items()}
-        self._sums, self._counts = {}, {}
-        return means
 
 
 def _ahead(agent: Agent) -> dict[str, Any]:
@@ -225,20 +267,6 @@ def _updated(agent: Agent, batch: Batch, step: int) -> Mapping[str, float]:
         raise Diverged(str(error), step) from error
 
 
-def _evaluation(
-    agent: Agent, env: Environment, seed: int, index: int, episodes: int, *, step: int, updates: int
-) -> Evaluation:
-    """Evaluation number `index`: its first start comes from (seed, index) alone, equal for every method.
-
-    The further starts are so too where the environment draws at resets only.
-    """
-    check_weights(agent, step)
-    first = env_seed(stream(seed, "evaluation", index))
-    returns, lengths = evaluate(agent, env, episodes=episodes, seed=first)
-    _finite("evaluation return", returns, step)
-    return Evaluation(step, updates, returns, lengths)
-
-
 def _episode(agent: Agent, env: Environment, seed: int | None) -> tuple[float, int]:
     observation, _ = env.reset(seed=seed)
     return_, length, done = 0.0, 0, False
@@ -258,12 +286,6 @@ def _finite(what: str, value: Numbers, step: int) -> Numbers:
     if not np.isfinite(value).all():
         raise Diverged(what, step)
     return value
-
-
-def _norm(tensors: list[Tensor]) -> float:
-    if not tensors:
-        return 0.0
-    return float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors))))
 
 
 def _check_plan(steps: int, warmup: int, eval_every: int, episodes: int, signals_every: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -31,10 +31,19 @@ def noise_features(env: Any, seed: np.random.SeedSequence, *, share: float = 0.5
         dtype=np.float64,
     )
 
-    def pad(observation: np.ndarray) -> np.ndarray:
-        return np.concatenate([observation, generator.standard_normal(extra)])
+    class NoiseFeatures(gymnasium.ObservationWrapper[Any, Any, Any]):
+        def observation(self, observation: np.ndarray) -> np.ndarray:
+            return np.concatenate([observation, generator.standard_normal(extra)])
 
-    return gymnasium.wrappers.TransformObservation(env, pad, padded)
+        def state_dict(self) -> dict[str, Any]:
+            return {"generator": generator.bit_generator.state}
+
+        def load_state_dict(self, state: Mapping[str, Any]) -> None:
+            generator.bit_generator.state = state["generator"]
+
+    wrapped = NoiseFeatures(env)
+    wrapped.observation_space = padded
+    return wrapped
 
 
 @hookimpl

@@ -6,6 +6,7 @@ Masks are shaped like the weight, `(*, out, in, *kernel)` with a population in f
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -87,6 +88,21 @@ class Watch:
         self._seen = dict(self._now)
         self._start()
         return told
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that was seen: masks, and counts since the last look."""
+        masks = {"now": self._now, "seen": self._seen, "ever": self._ever}
+        counts = {"grown": self._grown, "regrown": self._regrown, "left": self._left, "readmitted": self._readmitted}
+        return {what: dict(kept) for what, kept in (masks | counts).items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` gave, of a watch on an equal sparsifier."""
+        self._now, self._seen, self._ever = (
+            {name: mask.clone() for name, mask in state[what].items()} for what in ("now", "seen", "ever")
+        )
+        self._grown, self._regrown, self._left, self._readmitted = (
+            dict(state[what]) for what in ("grown", "regrown", "left", "readmitted")
+        )
 
     def _look(self, name: str, targets: Mapping[str, Tensor]) -> Measures:
         mask = self._now[name]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Final
 
 from registry import Registry
 from rl.agent import Agent
@@ -21,8 +20,11 @@ from sparsity.cost import (
 )
 from studies.build import attach, present
 from studies.contents import Run
+from studies.rows import Rows
 from studies.store import TOPOLOGY
 from studies.stored import stored
+
+COLUMNS: Final = ("update", "learner", "layer", "active", "dropped", "grown", "readmitted", "zeros")
 
 
 class Account:
@@ -30,9 +32,7 @@ class Account:
 
     def __init__(self, agent: Agent, run: Run, registry: Registry, folder: Path) -> None:
         self._agent, self._run = agent, run
-        self._file: TextIO = open(folder / TOPOLOGY, "w", newline="")  # noqa: SIM115
-        self._rows = csv.writer(self._file, lineterminator="\n")
-        self._rows.writerow(["update", "learner", "layer", "active", "dropped", "grown", "readmitted", "zeros"])
+        self._rows = Rows(folder / TOPOLOGY, COLUMNS)
         self.sparsifiers: dict[str, Sparsifier] = {}
         self._whole = {learner.name: size(learner.module) for learner in agent.learners()}
         self._dense_steps = {name: dense_gradient_steps(method, registry) for name, method in run.methods.items()}
@@ -49,8 +49,7 @@ class Account:
         # An optimiser's own clock runs slower than the agent's by the learner's stride.
         method, stride = self._run.methods[learner], self._strides()[learner]
         update = event.step * (stride if method.clock == "optimizer" else 1)
-        self._rows.writerows([update, learner, *change] for change in event.layers)
-        self._file.flush()
+        self._rows.write([update, learner, *change] for change in event.layers)
         self._events += 1
         if math.isfinite(self._dense_steps[learner]):
             self._absent[learner] += self._dense_steps[learner] * self._missing(learner)
@@ -77,7 +76,26 @@ class Account:
         return {learner.name: learner.stride for learner in self._agent.learners()}
 
     def close(self) -> None:
-        self._file.close()
+        self._rows.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sparsifiers' states, and what was counted so far. Tensors are copies."""
+        return {
+            "sparsifiers": {name: sparsifier.state_dict() for name, sparsifier in self.sparsifiers.items()},
+            "active": dict(self._active),
+            "summed": dict(self._summed),
+            "absent": dict(self._absent),
+            "since": dict(self._since),
+            "events": self._events,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state. Weights, moments and targets are the agent's own: load them before this call."""
+        for name, sparsifier in self.sparsifiers.items():
+            sparsifier.load_state_dict(state["sparsifiers"][name])
+        self._active, self._summed = dict(state["active"]), dict(state["summed"])
+        self._absent, self._since = dict(state["absent"]), dict(state["since"])
+        self._events = int(state["events"])
 
     def result(self, full: Mapping[str, Size], updates: int) -> dict[str, Any]:
         """Layers as they ended, FLOPs of the updates so far, and bytes held.

@@ -1,12 +1,12 @@
 """Numbers over several environments at once, of scores by task: one array of runs a task, as many as there are.
 
-Scores of different environments are comparable only when normalised first (`normalised`). A matrix (runs, tasks) is the
-case in which every task has as many runs: give its transpose, or `tasks(matrix)`.
+Scores of different environments are comparable only when normalised first (`normalised`). Give one array a task, a
+mapping with one array a task, or, where every task has as many runs, an array (runs, tasks).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-Scores = Sequence[NDArray[np.float64]]
-"""One array (runs,) a task."""
+Scores = Sequence[NDArray[np.float64]] | NDArray[np.float64]
+"""One array (runs,) a task, or an array (runs, tasks)."""
+Given = Sequence[ArrayLike] | Mapping[str, ArrayLike] | NDArray[np.float64]
+"""One array (runs,) a task, by name or in a row; an array (runs, tasks) is the case of equally many runs."""
 Statistic = Callable[[Scores], NDArray[np.float64]]
 """Of tasks of shape (resamples, runs) each, one number a resample: (resamples,)."""
 RESAMPLES: Final = 10_000
@@ -40,9 +42,12 @@ def tasks(matrix: ArrayLike) -> list[NDArray[np.float64]]:
     return checked(list(scores.T))
 
 
-def checked(scores: Sequence[ArrayLike]) -> list[NDArray[np.float64]]:
+def checked(scores: Given) -> list[NDArray[np.float64]]:
     """Scores as arrays in ascending order, so that no result depends on the order in which runs ended."""
-    arrays = [np.sort(np.asarray(task, dtype=np.float64)) for task in scores]
+    if isinstance(scores, np.ndarray):
+        return tasks(scores)
+    given = scores.values() if isinstance(scores, Mapping) else scores
+    arrays = [np.sort(np.asarray(task, dtype=np.float64)) for task in given]
     if not arrays:
         raise ValueError("there are no tasks; give at least one array of scores")
     for number, task in enumerate(arrays):
@@ -62,25 +67,25 @@ def normalised(scores: ArrayLike, *, random: float, dense: float) -> NDArray[np.
 
 def mean(scores: Scores) -> NDArray[np.float64]:
     """Mean over tasks of the mean over runs."""
-    return np.asarray(np.mean([task.mean(axis=-1) for task in scores], axis=0))
+    return np.asarray(np.mean([task.mean(axis=-1) for task in _columns(scores)], axis=0))
 
 
 def median(scores: Scores) -> NDArray[np.float64]:
     """Median over tasks of the mean over runs (Bellemare et al. 2013)."""
-    return np.asarray(np.median([task.mean(axis=-1) for task in scores], axis=0))
+    return np.asarray(np.median([task.mean(axis=-1) for task in _columns(scores)], axis=0))
 
 
 def iqm(scores: Scores) -> NDArray[np.float64]:
     """Mean of the middle half of all runs of all tasks together (Agarwal et al. 2021)."""
-    return np.asarray(stats.trim_mean(np.concatenate(scores, axis=-1), 0.25, axis=-1))
+    return np.asarray(stats.trim_mean(np.concatenate(_columns(scores), axis=-1), 0.25, axis=-1))
 
 
 def optimality_gap(scores: Scores, *, gamma: float = 1.0) -> NDArray[np.float64]:
     """Mean over tasks of gamma - min(score, gamma): what is missing to `gamma` (Agarwal et al. 2021)."""
-    return gamma - mean([np.minimum(task, gamma) for task in scores])
+    return gamma - mean([np.minimum(task, gamma) for task in _columns(scores)])
 
 
-def stratified(scores: Sequence[ArrayLike], statistic: Statistic, *, seed: int = 0, resamples: int = RESAMPLES) -> Band:
+def stratified(scores: Given, statistic: Statistic, *, seed: int = 0, resamples: int = RESAMPLES) -> Band:
     """A statistic with its 95 % percentile bootstrap, runs drawn anew within each task (Agarwal et al. 2021)."""
     arrays = checked(scores)
     generator = np.random.default_rng(seed)
@@ -88,18 +93,16 @@ def stratified(scores: Sequence[ArrayLike], statistic: Statistic, *, seed: int =
     return _band(statistic([task[None] for task in arrays])[0], np.concatenate(drawn))
 
 
-def profile(scores: Sequence[ArrayLike], thresholds: ArrayLike, *, seed: int = 0, resamples: int = 2000) -> Band:
+def profile(scores: Given, thresholds: ArrayLike, *, seed: int = 0, resamples: int = 2000) -> Band:
     """Share of runs with a score above each threshold, mean over tasks, (thresholds,) (Agarwal et al. 2021)."""
     arrays, limits = checked(scores), np.asarray(thresholds, dtype=np.float64)
     bands = [stratified(arrays, _above(limit), seed=seed, resamples=resamples) for limit in limits]
     return Band(*(np.array([getattr(band, side) for band in bands]) for side in ("point", "low", "high")))
 
 
-def probability_of_improvement(
-    x: Sequence[ArrayLike], y: Sequence[ArrayLike], *, seed: int = 0, resamples: int = 2000
-) -> Band:
+def probability_of_improvement(x: Given, y: Given, *, seed: int = 0, resamples: int = 2000) -> Band:
     """Mean over tasks of P(X > Y) + P(X = Y) / 2, X and Y runs of the same task (Mann & Whitney 1947)."""
-    first, second = checked(x), checked(y)
+    first, second = checked(x), checked(_matched(x, y))
     if len(first) != len(second):
         raise ValueError(f"there are {len(first)} tasks on one side and {len(second)} on the other; give the same ones")
     generator = np.random.default_rng(seed)
@@ -118,6 +121,20 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     adjusted = np.empty_like(p)
     adjusted[order] = np.maximum.accumulate(np.minimum(1.0, p[order] * np.arange(len(p), 0, -1)))
     return adjusted
+
+
+def _columns(scores: Scores) -> Sequence[NDArray[np.float64]]:
+    """One array a task; of an array (runs, tasks) its columns, since iterating it would take runs for tasks."""
+    return list(scores.T) if isinstance(scores, np.ndarray) else scores
+
+
+def _matched(x: Given, y: Given) -> Given:
+    """`y` in the order of the tasks of `x`, where both name them."""
+    if not (isinstance(x, Mapping) and isinstance(y, Mapping)):
+        return y
+    if set(x) != set(y):
+        raise ValueError(f"one side has the tasks {sorted(x)}, the other {sorted(y)}; give the same ones")
+    return {task: y[task] for task in x}
 
 
 def _above(limit: float) -> Statistic:

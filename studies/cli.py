@@ -68,6 +68,18 @@ class Setup(Common):
     """Say what would be run and what it would cost; write nothing."""
     yes: bool = False
     """Accept grids of over 100,000 runs."""
+    retries: int = 2
+    """How often a run is tried again that was killed, or hung; one that raised an error is not."""
+    stall_after: float = 1800.0
+    """Seconds without a new step after which a run counts as hung; 0 is never."""
+    checkpoint_every: float = 60.0
+    """Seconds between two checkpoints of a run, at least; they take a twentieth of its time at most."""
+    allow_drift: bool = False
+    """Go on from checkpoints that were made with other versions or on another kind of machine; rows are marked."""
+    keep_buffers: bool = False
+    """Keep the last checkpoints of finished runs, replay buffers with them."""
+    no_wait: bool = False
+    """Leave runs to the runner that holds them, instead of waiting for it."""
     allow_env_import: bool = False
     """Let environment ids import a module: `module:Env-v0`."""
 
@@ -133,6 +145,8 @@ class StudyTable(Common):
     format: Format = "text"
     against: Text = None
     """Instead: every row compared with the row of this name, dense for instance, as text."""
+    test: Literal["welch", "permutation"] = "welch"
+    """Where p comes from with --against; a permutation test assumes no distribution, and takes a second a row."""
 
 
 @dataclass(frozen=True, kw_only=True)

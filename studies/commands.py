@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import signal
 import sys
@@ -18,11 +19,13 @@ from typing import Any
 
 from registry import KINDS, Entry, PartError, Registry, use_registry
 from studies import cli, flags
+from studies.options import Options
 from studies.outcomes import collect
 from studies.premises import unsafe
 from studies.problems import BadInput, clean, visible
 from studies.read import find, read_file, study_from
-from studies.runner import HELD_BY_ANOTHER, Options, Plan, estimate, plan
+from studies.rounds import HELD_BY_ANOTHER
+from studies.runner import Plan, estimate, plan
 from studies.runner import carry_out as run_plan
 from studies.store import Damaged, Store
 from studies.study import Study
@@ -153,7 +156,7 @@ def _run(
     options, store = options or _options(command, workers=1), Store(command.store)
     text = flags.toml({**tables, "name": made.study.name})
     for note in made.notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(f"note: {clean(note)}", file=sys.stderr)
     if command.dry_run:
         for key, value in estimate(made, store, options).items():
             print(f"{key:8}{clean(value)}")
@@ -176,6 +179,10 @@ def _run(
 def _options(command: cli.Setup, workers: int = 1, executor: str = "local") -> Options:
     if workers < 0:
         raise BadInput(f"--workers must be at least 1, or 0 for one a core, not {workers}")
+    for flag in ("retries", "stall_after", "checkpoint_every"):
+        if not 0 <= getattr(command, flag) < math.inf:
+            given = getattr(command, flag)
+            raise BadInput(f"--{flag.replace('_', '-')} must be a number of at least 0, not {given}")
     return Options(
         workers=workers,
         executor=executor,
@@ -186,6 +193,12 @@ def _options(command: cli.Setup, workers: int = 1, executor: str = "local") -> O
         no_plugins=command.no_plugins,
         allow_env_import=command.allow_env_import,
         yes=command.yes,
+        retries=command.retries,
+        stall_after=command.stall_after,
+        checkpoint_every=command.checkpoint_every,
+        allow_drift=command.allow_drift,
+        keep_buffers=command.keep_buffers,
+        no_wait=command.no_wait,
     )
 
 
@@ -194,9 +207,8 @@ def _adhoc(tables: Mapping[str, Any], command: cli.Setup, registry: Registry) ->
     study = study_from(tables, registry, name="adhoc", where="flags")
     if "name" in tables:
         return study
-    words = json.dumps(
-        tables, sort_keys=True, separators=(",", ":"), default=str
-    )  # NaN and dates: `plan` refuses them.
+    # As `canonical`, but for NaN and dates, which the plan refuses.
+    words = json.dumps(tables, sort_keys=True, separators=(",", ":"), default=str)
     return replace(study, name=f"adhoc-{hashlib.sha256(words.encode()).hexdigest()[:8]}")
 
 
@@ -231,8 +243,10 @@ def _study_table(command: cli.StudyTable) -> int:
 
         if command.format != "text":
             raise BadInput(f"--against is printed as text only, not as {command.format}: leave --format out")
-        _show(versus(outcomes, command.against))
+        _show(versus(outcomes, command.against, command.test))
         return 0
+    if command.test != "welch":
+        raise BadInput(f"--test {command.test} says how rows are compared: add --against, with the name of a row")
     _show(table(outcomes, baseline, format=command.format, title=command.name).removesuffix("\n"))
     return 0
 

@@ -6,11 +6,10 @@ topology at its events, and at an evaluation a pass of a batch through each netw
 
 from __future__ import annotations
 
-import csv
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final
 
 from rl import activity
 from rl.agent import Agent, Batch, Learner
@@ -19,6 +18,7 @@ from rl.streams import numpy_generator, stream
 from sparsity import Event
 from sparsity.diagnostics import Watch
 from studies.account import Account
+from studies.rows import Rows
 from studies.store import DIAGNOSTICS
 
 if TYPE_CHECKING:
@@ -41,9 +41,7 @@ class Diagnostics:
 
     def __init__(self, folder: Path, agent: Agent, account: Account, replay: Replay, seed: int) -> None:
         self._agent, self._account, self._replay, self._seed = agent, account, replay, seed
-        self._file: TextIO = open(folder / DIAGNOSTICS, "w", newline="")  # noqa: SIM115
-        self._rows = csv.writer(self._file, lineterminator="\n")
-        self._rows.writerow(COLUMNS)
+        self._rows = Rows(folder / DIAGNOSTICS, COLUMNS)
         self._watches = {learner: Watch(sparsifier) for learner, sparsifier in account.sparsifiers.items()}
         account.watchers.append(self._hear)
 
@@ -53,11 +51,19 @@ class Diagnostics:
     def measure(self, step: int, updates: int, costs: Mapping[str, Any]) -> None:
         """Write what there is to say after `step` environment steps; `costs` is the account's result so far."""
         rows = [*_costs(costs), *self._topologies(), *self._networks(step)]
-        self._rows.writerows([step, updates, *row[:3], repr(float(row[3]))] for row in rows)
-        self._file.flush()
+        self._rows.write([step, updates, *row[:3], repr(float(row[3]))] for row in rows)
 
     def close(self) -> None:
-        self._file.close()
+        self._rows.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was seen of every topology."""
+        return {learner: watch.state_dict() for learner, watch in self._watches.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state."""
+        for learner, watch in self._watches.items():
+            watch.load_state_dict(state[learner])
 
     def _topologies(self) -> Iterator[tuple[str, str, str, float]]:
         for learner, watch in self._watches.items():

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol
 
 from registry import hookimpl
+from studies.rows import Rows
 
 TRAINING = "training.csv"
 
 
 class Logger(Protocol):
-    """Takes one record at a time: `{"step": 3000, "critic_loss": 0.7, ...}`."""
+    """Takes one record at a time: `{"step": 3000, "critic_loss": 0.7, ...}`.
+
+    A run that goes on from a checkpoint makes a new logger, and tells it again what came after that checkpoint.
+    """
 
     def write(self, record: Mapping[str, Any]) -> None: ...
     def close(self) -> None: ...
@@ -28,17 +31,14 @@ class _CsvLogger:
     """Long form, so that signals may come and go from record to record."""
 
     def __init__(self, path: Path) -> None:
-        self._file: TextIO = open(path, "w", newline="")  # noqa: SIM115
-        self._rows = csv.writer(self._file, lineterminator="\n")
-        self._rows.writerow(["step", "signal", "value"])
+        self._rows = Rows(path, ("step", "signal", "value"))
 
     def write(self, record: Mapping[str, Any]) -> None:
         step = record["step"]
-        self._rows.writerows([step, name, repr(value)] for name, value in record.items() if name != "step")
-        self._file.flush()
+        self._rows.write([step, name, repr(value)] for name, value in record.items() if name != "step")
 
     def close(self) -> None:
-        self._file.close()
+        self._rows.close()
 
 
 @hookimpl

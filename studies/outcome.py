@@ -28,7 +28,7 @@ class Outcome:
     seed: int
     status: Status = "done"
     steps: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    """Environment steps at which the policy was evaluated, shape (evaluations,), step 0 included."""
+    """Environment steps at which the policy was evaluated, shape (evaluations,); step 0 is in this project's runs."""
     returns: np.ndarray = field(default_factory=lambda: np.zeros(0))
     """Mean return of each evaluation's episodes, shape (evaluations,)."""
     realised: float | None = None

@@ -66,6 +66,10 @@ class Progress:
         )
         self._say(f"[{self._done}/{self._planned}] {self._labels[run_id]}: {status}{why}")
 
+    def note(self, run_id: str, text: str) -> None:
+        """Something about a run that is worth a line."""
+        self._say(f"{self._labels[run_id]}: {clean(text)}")
+
     def _draw(self, run_id: str, record: Mapping[str, Any]) -> None:
         if run_id not in self._tasks:
             self._tasks[run_id] = self._bars.add_task(self._labels[run_id], total=max(1, record["steps"]), state="")

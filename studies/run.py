@@ -1,197 +1,185 @@
 """One run in a process of its own: contents in, result out.
 
-`python -m studies.run STORE ID [PLUGIN ...]` prints its progress as JSON lines. Exit codes: 0 finished (also when it
-diverged, which is a result), 1 failed, HELD if another process is working on it.
+`python -m studies.run STORE ID [PLUGIN ...]` prints its progress as JSON lines, and goes on from the newest checkpoint
+that is whole. Exit codes: 0 finished (also when it diverged, which is a result), 1 failed, HELD if another process is
+working on it, 128 and a signal's number if it was told to leave.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack, closing
-from pathlib import Path
-from typing import Any, TextIO
+from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from typing import Any
 
-import numpy as np
 import torch
 
-from registry import PartError, Registry, part, use_registry
-from rl.checkpoint import save_weights
-from rl.environment import make, sizes
-from rl.files import write_atomically
-from rl.streams import stream
-from rl.train import Diverged, Episode, Evaluation, Signals, train
-from studies.account import Account
-from studies.build import build_agent, build_replay
-from studies.contents import Run, canonical, foreign_sources
-from studies.diagnostics import Diagnostics
-from studies.loggers import TRAINING
-from studies.runner import HELD
-from studies.store import DIAGNOSTICS, EVALUATIONS, RESULT, TOPOLOGY, WEIGHTS, WORLD, Held, Store
-from studies.world import world
+from registry import PartError, Registry, use_registry
+from rl.signals import Diverged
+from studies.attempts import Attempt, Superseded, begin
+from studies.contents import Run, foreign_sources
+from studies.keeping import Drifted, Keeper, last
+from studies.leaving import Leave, Notice
+from studies.rounds import HELD
+from studies.store import Held, Store
+from studies.underway import Underway
+from studies.world import drift, world
 
 Report = Callable[[Mapping[str, Any]], None]
 
-
-def execute(
-    run: Run,
-    folder: Path,
-    registry: Registry,
-    report: Report,
-    *,
-    allow_import: bool = False,
-    loggers: Sequence[str] = (),
-    diagnostics: bool = False,
-) -> list[str]:
-    """Train, writing the run's files into its folder; the names of the files that now stand there.
-
-    `loggers` get the training signals beside `csv`; what they write is not the store's. `diagnostics` are written too
-    if asked for, and change nothing else.
-    """
-    started = time.time()
-    with ExitStack() as stack:
-        env, evaluation_env = (_environment(run, i, registry, allow_import, stack) for i in (0, 1))
-        agent, full = build_agent(run, sizes(env), registry)
-        replay = build_replay(run, sizes(env), registry)
-        account = stack.enter_context(closing(Account(agent, run, registry, folder)))
-        looking: Diagnostics | None = None
-        if diagnostics:
-            looking = stack.enter_context(closing(Diagnostics(folder, agent, account, replay, run.seed)))
-        named = [registry.bind("logger", part(name)) for name in ("csv", *loggers)]
-        opened = [stack.enter_context(closing(logger(folder=folder))) for logger in named]
-
-        def log(record: Mapping[str, Any]) -> None:
-            for logger in opened:
-                logger.write(record)
-
-        evaluations = stack.enter_context(open(folder / EVALUATIONS, "w", newline=""))
-        records = train(
-            agent,
-            env,
-            evaluation_env,
-            replay,
-            seed=run.seed,
-            steps=run.steps,
-            warmup=run.warmup,
-            eval_every=run.eval_every,
-            episodes=run.episodes,
-            device=torch.device(run.device),
-            dtype=torch.float32,
-        )
-
-        def evaluated(step: int, updates: int) -> None:
-            if looking is not None:
-                looking.measure(step, updates, account.result(full, updates))
-
-        cause, ended = _follow(records, evaluations, log, report, evaluated, run.steps)
-    files = [EVALUATIONS, TOPOLOGY, TRAINING, RESULT, WORLD, *([DIAGNOSTICS] if diagnostics else [])]
-    if not cause:
-        save_weights(folder / WEIGHTS, agent)
-        files.append(WEIGHTS)
-    updates = max(0, ended - run.warmup)
-    result = {"status": "diverged" if cause else "done", "cause": cause, "updates": updates}
-    _write(folder / RESULT, result | account.result(full, updates))
-    _write(folder / WORLD, world(registry, run.device) | {"seconds": time.time() - started})
-    return files
+SPOKEN = 1.0
+"""Seconds between two signs of work that say nothing but how far the run is."""
 
 
-def _environment(run: Run, index: int, registry: Registry, allow_import: bool, stack: ExitStack) -> Any:
-    env = stack.enter_context(closing(make(run.env, allow_import=allow_import)))
-    for position, wrapper in enumerate(run.wrappers):
-        env = registry.bind("wrapper", wrapper)(env=env, seed=stream(run.seed, "environment", 1 + index, position))
-    return env
+@dataclass
+class Words:
+    """What follows STORE and ID."""
+
+    plugins: list[str] = field(default_factory=list)
+    flags: set[str] = field(default_factory=set)
+    values: dict[str, list[str]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, arguments: list[str]) -> Words:
+        words = cls()
+        for argument in arguments:
+            name, equals, value = argument.partition("=")
+            if not argument.startswith("--"):
+                words.plugins.append(argument)
+            elif equals:
+                words.values.setdefault(name, []).append(value)
+            else:
+                words.flags.add(name)
+        return words
+
+    def number(self, name: str, default: float) -> float:
+        return float(self.values.get(name, [str(default)])[-1])
 
 
-def _follow(
-    records: Iterable[Evaluation | Episode | Signals],
-    file: TextIO,
-    log: Callable[[Mapping[str, Any]], None],
-    report: Report,
-    evaluated: Callable[[int, int], None],
-    steps: int,
-) -> tuple[str, int]:
-    """Write evaluations and signals as they come, and tell how far the run is.
+def work(run: Run, attempt: Attempt, registry: Registry, report: Report, notice: Notice, words: Words) -> list[str]:
+    """Carry a run out in an attempt's folder, from the newest checkpoint on; the names of its files."""
+    now = world(registry, run.device)
+    loaded, told = last(attempt, now, allow_drift="--allow-drift" in words.flags)
+    for line in told:
+        report({"note": line})
+    diagnostics = "--diagnostics" in words.flags
+    if loaded and diagnostics and loaded.state["diagnostics"] is None:
+        report({"note": "its checkpoint is without diagnostics, so that the run begins anew"})
+        loaded = None
+    beside: dict[str, Any] = {"attempts": attempt.number}
+    changed = ""
+    if loaded:
+        attempt.note(resumed=loaded.about["step"])
+        changed = "; ".join(filter(None, (loaded.about["drift"], drift(loaded.about["world"], now))))
+        beside |= {"drift": changed} if changed else {}
+    about = {"run": run.id, "attempt": attempt.number, "world": now, "drift": changed}
+    underway = Underway(
+        run,
+        attempt.folder,
+        registry,
+        allow_import="--allow-env-import" in words.flags,
+        loggers=words.values.get("--logger", []),
+        diagnostics=diagnostics or bool(loaded and loaded.state["diagnostics"] is not None),
+        state=loaded.state if loaded else None,
+    )
+    keeper = Keeper(attempt, about, every=words.number("--checkpoint-every", 60.0), lender=loaded)
+    del loaded  # A full replay buffer is in there.
+    with closing(underway):
+        diverged = _trained(underway, keeper, report, notice)
+        return underway.result(diverged, beside)
 
-    Gives why it diverged, if it did, and the environment step at which it ended.
-    """
-    rows = csv.writer(file, lineterminator="\n")
-    rows.writerow(["step", "updates", "returns", "lengths"])
+
+def _trained(underway: Underway, keeper: Keeper, report: Report, notice: Notice) -> Diverged | None:
+    """Train to the end, saving on the way; how the run diverged, if it did. Leave, state saved, if told to go."""
+    spoken = 0.0
+    notice.patient = underway.keeps_state
     try:
-        for record in records:
-            match record:
-                case Evaluation(step, updates, returns, lengths):
-                    rows.writerow([step, updates, " ".join(map(repr, returns)), " ".join(map(str, lengths))])
-                    file.flush()
-                    evaluated(step, updates)
-                    report({"step": step, "steps": steps, "return": float(np.mean(returns))})
-                case Signals(step, _, values):
-                    log({"step": step, **values})
-                    report({"step": step, "steps": steps})
-                case Episode(step, return_, length):
-                    log({"step": step, "episode_return": return_, "episode_length": length})
+        for record in underway.records():
+            if not record.get("rest"):
+                report(record)
+                continue
+            if time.monotonic() - spoken > SPOKEN:
+                report({key: value for key, value in record.items() if key != "rest"})
+                spoken = time.monotonic()
+            if underway.keeps_state and (notice.code or keeper.due()):
+                keeper.save(underway)
+            if notice.code:
+                raise Leave(notice.code)
     except Diverged as diverged:
-        return str(diverged), diverged.step
-    return "", steps
-
-
-def _write(path: Path, value: Mapping[str, Any]) -> None:
-    write_atomically(path, (canonical(value) + "\n").encode())
+        return diverged
+    finally:
+        notice.patient = False
+    return None
 
 
 def _print(record: Mapping[str, Any]) -> None:
-    """One line for the runner. When nobody listens any more, the runner is gone, and so is this run."""
-    try:
+    """One line for the runner. When nobody listens any more, the runner is gone, and this run is told otherwise."""
+    with suppress(BrokenPipeError):
         print(json.dumps(record), flush=True)
-    except BrokenPipeError:
-        os._exit(1)
 
 
 def main(arguments: list[str]) -> int:
     """Run one run of a store by its id."""
     root, run_id, *more = arguments
+    words = Words.of(more)
     torch.set_num_threads(1)
     # Moments of dead units decay into denormals, on which CPUs are many times slower.
     torch.set_flush_denormal(True)
-    registry = Registry(installed="--no-plugins" not in more)
+    registry = Registry(installed="--no-plugins" not in words.flags)
     use_registry(registry)
-    store = Store(root)
-    try:
-        for file in (argument for argument in more if not argument.startswith("--")):
-            registry.load_file(file)
-        with store.claim(run_id):
-            if store.is_finished(run_id):
-                return 0
-            folder = store.run_folder(run_id)
-            run = store.load_run(run_id)
-            if foreign_sources(run, registry) != dict(run.foreign):
-                raise PartError("the source of a plugin changed since the study was started: give the command again")
-            os.chdir(folder)  # mujoco writes its log into the working folder.
-            loggers = [argument.partition("=")[2] for argument in more if argument.startswith("--logger=")]
-            allowed = "--allow-env-import" in more
-            files = execute(
-                run,
-                folder,
-                registry,
-                _print,
-                allow_import=allowed,
-                loggers=loggers,
-                diagnostics="--diagnostics" in more,
-            )
-            store.finish(folder, files)
-    except Held as held:
-        print(held, file=sys.stderr)
-        return HELD
-    except SystemExit as left:
-        print(f"a part left the process by SystemExit({left.code})", file=sys.stderr)
-        return 1
-    except PartError as error:
-        print(error, file=sys.stderr)
-        return 1
+    store = Store(os.path.abspath(root))
+    with Notice() as notice:
+        try:
+            for file in words.plugins:
+                registry.load_file(file)
+            with store.claim(run_id, stale_after=words.number("--stall-after", 0.0)) as beat:
+                if store.is_finished(run_id):
+                    return 0
+                _carry_out(store, run_id, registry, beat, notice, words)
+        except Leave as left:
+            return left.code
+        except (Held, Superseded) as held:
+            print(held, file=sys.stderr)
+            return HELD
+        except SystemExit as left:
+            print(f"a part left the process by SystemExit({left.code})", file=sys.stderr)
+            return 1
+        except (PartError, Drifted) as error:
+            print(error, file=sys.stderr)
+            return 1
+        except OSError as error:
+            if error.filename is None or error.errno is None:
+                raise
+            print(f"{error.filename}: {error.strerror}", file=sys.stderr)
+            return 1
     return 0
+
+
+def _carry_out(
+    store: Store, run_id: str, registry: Registry, beat: Callable[[], None], notice: Notice, words: Words
+) -> None:
+    run = store.load_run(run_id)
+    if foreign_sources(run, registry) != dict(run.foreign):
+        raise PartError("the source of a plugin changed since the study was started: give the command again")
+    attempt = begin(store.run_folder(run_id))
+    os.chdir(attempt.folder)  # mujoco writes its log into the working folder.
+
+    def report(record: Mapping[str, Any]) -> None:
+        beat()
+        _print(record)
+
+    try:
+        files = work(run, attempt, registry, report, notice, words)
+    except BaseException as error:
+        with suppress(OSError, ValueError):
+            attempt.note(ended=time.time(), by=f"{type(error).__name__}: {error}"[:1000])
+        raise
+    os.chdir(store.run_folder(run_id))
+    store.finish(attempt, files, keep_checkpoints="--keep-buffers" in words.flags)
 
 
 if __name__ == "__main__":

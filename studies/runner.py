@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,16 +10,14 @@ from typing import Any
 
 from registry import Bound, Registry, part
 from studies.contents import Run, canonical
-from studies.executors.local import Job, cores
+from studies.executors.local import cores
+from studies.options import Options
 from studies.premises import unsafe
 from studies.problems import BadInput, clean
 from studies.progress import Progress
+from studies.rounds import Rounds
 from studies.store import DIAGNOSTICS, Store
 from studies.study import RANDOM_POLICY, Cell, Study, resolved
-
-HELD = 75
-"""Exit code of a run that another process is working on: sysexits.h's "try again later", which no traceback gives."""
-HELD_BY_ANOTHER = "held by another runner"
 
 MOST_CELLS = 100_000
 """Larger grids are asked for by --yes."""
@@ -30,24 +27,6 @@ MOST_ASKED = 10_000_000
 """Updates at which a schedule is asked whether anything will happen."""
 FAST = 0.1
 """Learning rates from here on are said to be large: Adam's usual one is 3e-4."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to carry a study out; nothing here changes what it finds."""
-
-    workers: int = 0
-    """Runs at a time; 0 is one a core."""
-    executor: str = "local"
-    loggers: Sequence[str] = ()
-    diagnostics: bool = False
-    """Let every run write its diagnostics."""
-    replace: bool = False
-    """Let the study take the place of a stored one of its name; finished runs stay."""
-    plugins: Sequence[Path] = ()
-    no_plugins: bool = False
-    allow_env_import: bool = False
-    yes: bool = False
 
 
 @dataclass
@@ -105,26 +84,11 @@ def carry_out(plan: Plan, store: Store, text: str, registry: Registry, options: 
     store.save_study(plan.study, plan.cells, text)
     if not plan.pending:
         return {}
-    jobs = [Job(run.id, _command(store, run, options)) for run in plan.pending]
     for run in plan.pending:
         store.prepare(run)
-    failures: dict[str, str] = {}
     labels = {cell.run.id: _label(cell) for cell in plan.cells}
     with Progress(labels, [run.id for run in plan.pending]) as progress:
-
-        def report(run_id: str, record: Mapping[str, Any]) -> None:
-            if "ended" not in record:
-                progress.advance(run_id, record)
-                return
-            status, cause = store.status(run_id) if store.is_finished(run_id) else ("failed", _cause(record))
-            progress.end(run_id, status, cause)
-            if status == "failed":
-                failures[run_id] = cause
-                if record["ended"] != HELD:
-                    store.fail(run_id, cause)
-
-        _executor(registry, options)(jobs=jobs, report=report)
-    return failures
+        return Rounds(store, plan.pending, progress, options).carry_out(_executor(registry, options))
 
 
 def _executor(registry: Registry, options: Options) -> Bound:
@@ -133,14 +97,6 @@ def _executor(registry: Registry, options: Options) -> Bound:
     return registry.bind(
         "executor", part(options.executor, **{"workers": options.workers} if "workers" in settings else {})
     )
-
-
-def _cause(record: Mapping[str, Any]) -> str:
-    if record["ended"] == HELD:
-        return HELD_BY_ANOTHER
-    code = record["ended"]
-    how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code} and left no result"
-    return str(record["cause"]).strip() or how
 
 
 def estimate(
@@ -318,16 +274,6 @@ def _has_event(schedule: Bound, total: int) -> bool:
 
 def _simulated(run: Run) -> int:
     return run.steps + 1000 * run.episodes * (1 + run.steps // run.eval_every)
-
-
-def _command(store: Store, run: Run, options: Options) -> tuple[str, ...]:
-    flags = ["--no-plugins"] if options.no_plugins else []
-    flags += ["--allow-env-import"] if options.allow_env_import else []
-    files = [str(path.resolve()) for path in options.plugins]
-    flags += [f"--logger={name}" for name in options.loggers]
-    flags += ["--diagnostics"] if options.diagnostics else []
-    # -P: the folder that the command is given in is no place to import from.
-    return (sys.executable, "-P", "-m", "studies.run", str(store.root.resolve()), run.id, *files, *flags)
 
 
 def _label(cell: Cell) -> str:

@@ -86,7 +86,7 @@ def score(outcome: Outcome) -> float:
 
 
 def learning_curve_area(outcome: Outcome) -> float:
-    """LCA = mean of all evaluations, step 0 included (Sokar et al. 2022, in returns); nan for none."""
+    """LCA = mean of all evaluations, step 0 included if there (Sokar et al. 2022, in returns); nan for none."""
     return float(np.mean(outcome.returns)) if len(outcome.returns) else float("nan")
 
 

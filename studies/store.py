@@ -12,7 +12,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ import numpy as np
 
 from registry import nearest
 from rl.files import write_atomically
+from studies.attempts import Attempt, alone, clear, publish
 from studies.contents import Run, canonical
 from studies.files import hashes, sha256
 from studies.outcome import Status
@@ -95,10 +96,20 @@ class Store:
             raise Damaged(f"{folder / CONTENTS} describes run {run.id}, not {run_id}")
         return run
 
-    def finish(self, folder: Path, files: list[str]) -> None:
-        """Declare a run finished: nothing of it changes from now on."""
-        (folder / FAILURE).unlink(missing_ok=True)
-        names, result = [CONTENTS, *files], _json(folder / RESULT)
+    def finish(self, attempt: Attempt, files: list[str], *, keep_checkpoints: bool = False) -> None:
+        """Move an attempt's files into the run's folder and declare it finished: nothing of it changes from now on.
+
+        Superseded, and nothing is moved, if a later attempt has begun. Checkpoints are deleted unless they are kept.
+        """
+        folder = attempt.run_folder
+        with alone(folder):
+            attempt.demand_latest()
+            publish(attempt)
+            self._declare(folder, [CONTENTS, *files])
+        clear(folder, keep=attempt if keep_checkpoints else None)
+
+    def _declare(self, folder: Path, names: list[str]) -> None:
+        result = _json(folder / RESULT)
         manifest = {
             "status": result["status"],
             "cause": result["cause"],
@@ -106,10 +117,18 @@ class Store:
             "bytes": {name: (folder / name).stat().st_size for name in names},
         }
         write_sealed(folder / MANIFEST, manifest)
+        (folder / FAILURE).unlink(missing_ok=True)
 
     def fail(self, run_id: str, cause: str) -> None:
         """Remember why a run failed. It is tried again when its study is run again."""
         write_sealed(self.run_folder(run_id) / FAILURE, {"cause": cause[-4000:]})
+
+    def failed_at(self, run_id: str) -> float:
+        """When a run was last seen to fail, in seconds since 1970; 0 if never."""
+        try:
+            return (self.run_folder(run_id) / FAILURE).stat().st_mtime
+        except OSError:
+            return 0.0
 
     def is_finished(self, run_id: str) -> bool:
         return (self.run_folder(run_id) / MANIFEST).is_file()
@@ -179,16 +198,28 @@ class Store:
         )
 
     @contextmanager
-    def claim(self, run_id: str) -> Iterator[None]:
-        """Hold a run while working on it. Held if another process does; the lock goes with the process."""
-        with open(self.run_folder(run_id) / LOCK, "a+") as lock:
-            if not _locked(lock):
-                lock.seek(0)
-                raise Held(f"run {run_id} is held by {lock.read().strip() or 'another process'}")
+    def claim(self, run_id: str, *, stale_after: float = 0.0) -> Iterator[Callable[[], None]]:
+        """Hold a run while working on it; what it gives is to be called as the work goes on. Held if another does.
+
+        The lock goes with the process. One that was held for `stale_after` seconds without a sign of work is taken over
+        (0: never): its holder hangs, or its end was not noticed.
+        """
+        path = self.run_folder(run_id) / LOCK
+        with _held(path, stale_after) as lock:
             lock.truncate(0)
-            lock.write(f"process {os.getpid()} on {os.uname().nodename}")
+            lock.write(f"process {os.getpid()} on {os.uname().nodename} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
             lock.flush()
-            yield
+            yield lambda: os.utime(lock.fileno())
+
+    def holder(self, run_id: str) -> str:
+        """Who is working on a run, as it said itself; nothing if nobody is."""
+        folder = self.run_folder(run_id)
+        if not (folder / LOCK).exists() or not self._is_held(folder):
+            return ""
+        try:
+            return (folder / LOCK).read_text() or "another process"
+        except OSError:
+            return "another process"
 
     def _is_held(self, folder: Path) -> bool:
         try:
@@ -249,6 +280,35 @@ class Store:
 
     def studies(self) -> list[str]:
         return sorted(p.parent.name for p in self.root.glob("studies/*/cells.json"))
+
+
+@contextmanager
+def _held(path: Path, stale_after: float) -> Iterator[TextIO]:
+    """An exclusive lock on the file of that name. Held if somebody else has it."""
+    while True:
+        with open(path, "a+") as lock:
+            if not _locked(lock):
+                if stale_after and _broken(path, stale_after):
+                    continue
+                lock.seek(0)
+                raise Held(f"run {path.parent.name} is held by {lock.read().strip() or 'another process'}")
+            # Whoever takes over a stale lock does so by a new file of its name.
+            if not path.exists() or not os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+                continue
+            yield lock
+            return
+
+
+def _broken(path: Path, stale_after: float) -> bool:
+    """Take the name away from a lock whose holder shows no sign of work; False if it does."""
+    with alone(path.parent):
+        try:
+            if time.time() - path.stat().st_mtime <= stale_after:
+                return False
+            path.unlink()
+        except FileNotFoundError:
+            pass
+    return True
 
 
 def _locked(lock: TextIO) -> bool:

@@ -62,7 +62,7 @@ def blocks(rows: Sequence[Row], baseline: Baseline = NO_BASELINE) -> list[Block]
 def heading(row: Row) -> str:
     """Where a row belongs: "HalfCheetah-v5, td3, hidden = 256"."""
     axes = [f"{clean(name)} = {clean(value)}" for name, value in sorted(row.axes.items())]
-    return ", ".join([clean(row.env), clean(row.agent), *axes])
+    return ", ".join([*filter(None, (clean(row.env), clean(row.agent))), *axes])
 
 
 def notes(rows: Sequence[Row]) -> list[str]:
@@ -128,11 +128,18 @@ def _sheet(blocks: Sequence[Block], title: str, seconds: bool) -> Sheet:
 def _legend(blocks: Sequence[Block], seconds: bool) -> list[str]:
     """The notes, and what the columns mean."""
     columns = "kept %: active share of all weights. FLOPs: of training, dense = 1."
-    area = "LCA: mean of all evaluations, step 0 included."
     policy = " Random policy: mean ± standard error over episodes." if any(p for *_, p in blocks) else ""
     timing = " seconds: median a run." if seconds else ""
     every = [row for _, rows, _ in blocks for row in rows]
-    return [*notes(every), f"{columns} {area}{timing}{policy}"]
+    return [*notes(every), f"{columns} LCA: mean of all evaluations, {_start(every)}.{timing}{policy}"]
+
+
+def _start(rows: Sequence[Row]) -> str:
+    """Whether the first evaluation, of an agent that has learnt nothing, is in the mean; others' runs have none."""
+    at_zero = {run.steps[0] == 0 for row in rows for run in row.finished}
+    if len(at_zero) > 1:
+        return "step 0 included in some runs only, which are not comparable in it"
+    return "none at step 0" if at_zero == {False} else "step 0 included"
 
 
 # Text -------------------------------------------------------------------------------------------------------

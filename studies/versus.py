@@ -2,56 +2,85 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from studies.compare import Arrival, Comparison, comparisons, steps_to_dense
+from studies.arrival import Arrival, steps_to_dense
+from studies.compare import Comparison, Test, comparisons
+from studies.difference import PERMUTATIONS
 from studies.outcome import Outcome
 from studies.problems import BadInput, clean
 from studies.statistics import Row, tally
+from studies.table import heading
+from studies.words import ABSENT, evaluations
 
 HEAD: Final = (
-    "row", "environment", "n", "difference", "95 % interval", "p", "p (Holm)", "P(better)", "steps to its return",
+    "row", "where", "n", "difference", "95 % interval", "p", "p (Holm)", "P(better)", "steps to its return",
 )  # fmt: skip
+P: Final[Mapping[Test, str]] = {
+    "welch": "p: Welch's t-test",
+    "permutation": f"p: permutation test, exact up to {PERMUTATIONS:,} reassignments, else of so many drawn ones",
+}
 
 
-def versus(outcomes: Sequence[Outcome], against: str) -> str:
+def versus(outcomes: Sequence[Outcome], against: str, test: Test = "welch") -> str:
     """A line a row: its difference to the row labelled `against`, and when its runs reach that row's return."""
     try:
-        compared = comparisons(outcomes, against=against)
+        compared = comparisons(outcomes, against=against, test=test)
     except ValueError as error:
-        raise BadInput(f"--against: {error}") from None
+        raise BadInput(str(error)) from None
+    if all(math.isnan(one.difference.point) for one in compared):
+        return _nothing(compared, against)
     arrivals = {_key(arrival.row): arrival for arrival in steps_to_dense(outcomes, dense=against)}
-    if not compared:
-        return f"nothing to compare with {clean(against)}: a comparison needs two finished runs on both sides"
     lines = [HEAD, *(_cells(one, arrivals[_key(one.row)]) for one in compared)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    return "\n".join([*text, "", *_legend(compared, arrivals, against)])
+    return "\n".join([*text, "", *_legend(compared, arrivals, against, test)])
+
+
+def _nothing(compared: Sequence[Comparison], against: str) -> str:
+    said = f"nothing to compare with {clean(against)}: a difference needs two finished runs on both sides"
+    return "\n".join([said, *(f"{_name(one.row)}, {heading(one.row)}: {_sides(one)}" for one in compared)])
 
 
 def _cells(one: Comparison, arrival: Arrival) -> tuple[str, ...]:
-    row, found = one.row, one.difference
-    sides = f"{tally([row])} against {tally([one.reference])}"
-    interval = f"[{found.low:,.4g}, {found.high:,.4g}]"
-    numbers = (f"{found.point:+,.4g}", interval, f"{found.p:.3g}", f"{one.adjusted:.3g}", f"{one.better:.2f}")
-    return _name(row), row.env, sides, *numbers, _arrived(arrival)
+    found = one.difference
+    numbers: tuple[str, ...] = (ABSENT,) * 5
+    if not math.isnan(found.point):
+        interval = f"[{found.low:,.4g}, {found.high:,.4g}]"
+        numbers = (f"{found.point:+,.4g}", interval, f"{found.p:.3g}", f"{one.adjusted:.3g}", f"{one.better:.2f}")
+    return _name(one.row), heading(one.row), _sides(one), *numbers, _arrived(arrival)
+
+
+def _sides(one: Comparison) -> str:
+    return f"{tally([one.row])} against {tally([one.reference])}"
 
 
 def _arrived(arrival: Arrival) -> str:
-    step = "never" if arrival.step is None else f"{arrival.step:,.0f}"
-    return f"{step} ({arrival.reached} of {arrival.reached + arrival.censored})"
+    counted = arrival.reached + arrival.censored
+    if math.isnan(arrival.threshold) or not counted:
+        return ABSENT
+    step = "not by half" if arrival.step is None else f"{arrival.step:,.0f}"
+    return f"{step} ({arrival.reached} of {counted} arrived)"
 
 
-def _legend(compared: Sequence[Comparison], arrivals: Mapping[tuple[object, ...], Arrival], against: str) -> list[str]:
-    own = {one.reference.env: _arrived(arrivals[_key(one.reference)]) for one in compared}
-    control = "; ".join(f"{env} {arrived}" for env, arrived in own.items())
+def _legend(
+    compared: Sequence[Comparison], arrivals: Mapping[tuple[object, ...], Arrival], against: str, test: Test
+) -> list[str]:
+    name = clean(against)
+    own = {heading(one.reference): _arrived(arrivals[_key(one.reference)]) for one in compared}
+    scored = evaluations([side for one in compared for side in (one.row, one.reference)])
     return [
-        f"difference: mean score of the row less that of {clean(against)}, with Welch's 95 % t-interval and p",
-        "p (Holm): corrected over the environments of a row",
+        f"score: {scored}; curve: a run's running mean of as many",
+        f"difference: mean score of the row less that of {name}, runs not paired, with Welch's 95 % t-interval",
+        P[test],
+        "p (Holm): corrected over the environments of a row, p being 1 where there is none",
         "P(better): that a run of the row beats one of the other, ties by half",
-        "steps to its return: median step at which the running mean of a run's evaluations reaches that mean score,",
-        f"and how many runs ever do; {clean(against)} itself: {control}",
+        *(["-: fewer than two finished runs on a side"] if any(math.isnan(one.better) for one in compared) else []),
+        f"steps to its return: median step at which the curves of a row's runs first reach the mean score of {name};",
+        "not by half: half of the runs or more never do, failed ones included",
+        *(f"{name} itself, {where}: {arrived}" for where, arrived in own.items()),
     ]
 
 
@@ -60,6 +89,4 @@ def _key(row: Row) -> tuple[object, ...]:
 
 
 def _name(row: Row) -> str:
-    density = "" if row.density is None else f" {row.density:g}"
-    axes = "".join(f" {key}={value}" for key, value in row.axes.items())
-    return clean(f"{row.label}{density}{axes}")
+    return clean(row.label) + ("" if row.density is None else f" {row.density:g}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
@@ -40,3 +41,13 @@ def _version(library: str) -> str | None:
         return metadata.version(library)
     except metadata.PackageNotFoundError:
         return None
+
+
+SAME = ("python", *LIBRARIES, "threads", "cpu_capability", "device", "platform")
+"""What must be equal for a run to go on from a checkpoint bit for bit."""
+
+
+def drift(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What of the world has changed, as `torch 2.12.0, now 2.13.0`; nothing if nothing that counts has."""
+    changed = [key for key in SAME if then.get(key) != now.get(key)]
+    return ", ".join(f"{key.replace('_', ' ')} {then.get(key)}, now {now.get(key)}" for key in changed)

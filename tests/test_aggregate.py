@@ -79,6 +79,41 @@ def test_hand_worked_numbers() -> None:
     assert holm([0.01, 0.04, 0.03]).tolist() == pytest.approx([0.03, 0.06, 0.06])
 
 
+def test_an_interval_is_that_of_resampling_run_by_run_within_each_task() -> None:
+    for seed in range(200):
+        scores, generator = [np.sort(task) for task in random_scores(seed)], np.random.default_rng(seed)
+        drawn = [generator.integers(len(task), size=(40, len(task))) for task in scores]
+        name = sorted(STATISTICS)[seed % len(STATISTICS)]
+        values = sorted(
+            by_hand(name, [task[places[i]] for task, places in zip(scores, drawn, strict=True)]) for i in range(40)
+        )
+        expected = []
+        for share in (0.025, 0.975):
+            place = share * 39
+            below = int(place)
+            expected.append(values[below] + (place - below) * (values[below + 1] - values[below]))
+        band = stratified(scores, STATISTICS[name], seed=seed, resamples=40)
+        low, high = min(expected[0], band.point), max(expected[1], band.point)
+        assert (band.low, band.high) == pytest.approx((low, high), abs=1e-12)
+
+
+def test_runs_of_a_matrix_are_its_rows() -> None:
+    matrix = np.array([[0.0, 10.0, 100.0]] * 4 + [[1.0, 11.0, 101.0]])  # five runs, three tasks
+    assert median(matrix) == pytest.approx(10.2)
+    for statistic in STATISTICS.values():
+        whole, listed = (stratified(scores, statistic, resamples=50) for scores in (matrix, tasks(matrix)))
+        assert (whole.low, whole.point, whole.high) == (listed.low, listed.point, listed.high)
+        assert statistic(matrix) == pytest.approx(whole.point, abs=1e-12)
+
+
+def test_tasks_with_names_are_matched_by_name() -> None:
+    x, y = {"A": [1.0, 2.0], "B": [0.0]}, {"B": [5.0], "A": [0.0, 0.5]}
+    assert probability_of_improvement(x, y).point == 0.5
+    assert stratified(x, mean).point == 0.75
+    with pytest.raises(ValueError, match="give the same ones"):
+        probability_of_improvement(x, {"A": [0.0], "C": [0.0]})
+
+
 numbers = st.floats(-100, 100, allow_nan=False)
 some_tasks = st.lists(st.lists(numbers, min_size=1, max_size=8), min_size=1, max_size=4)
 

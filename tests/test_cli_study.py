@@ -88,9 +88,8 @@ def test_every_run_has_its_files_and_hashes(done: tuple[Lab, Answer]) -> None:
     for folder in lab.folders():
         manifest = json.loads((folder / "manifest.json").read_text())
         assert sorted(manifest["files"]) == sorted(FILES)
-        assert {path.name for path in folder.iterdir()} == {*FILES, "manifest.json", "lock"}, (
-            "nothing temporary is left"
-        )
+        left = {path.name for path in folder.rglob("*") if path.is_file()}
+        assert left == {*FILES, "manifest.json", "lock", "0001.json"}, "nothing temporary is left"
 
 
 def test_a_run_is_evaluated_at_the_start_every_so_often_and_at_the_end(done: tuple[Lab, Answer]) -> None:
@@ -431,3 +430,6 @@ def test_every_row_is_compared_with_one_of_them(done: tuple[Lab, Answer]) -> Non
     unknown = done[0]("study", "table", "tiny", "--against", "dence")
     assert (unknown.code, "no row is labelled 'dence'" in unknown.err) == (2, True)
     assert done[0]("study", "table", "tiny", "--against", "dense", "--format", "csv").code == 2
+    permuted = done[0]("study", "table", "tiny", "--against", "dense", "--test", "permutation")
+    assert "p: permutation test" in permuted.out
+    assert "add --against" in done[0]("study", "table", "tiny", "--test", "permutation").err

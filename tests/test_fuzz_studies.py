@@ -22,9 +22,10 @@ from lab import ENV, FILE, REGISTRY, TABLES
 from sparsity import Method
 from studies import flags
 from studies.cli import StudyRun
+from studies.options import Options
 from studies.problems import BadInput
 from studies.read import CATALOGUE, KEYS, read_file, study_from
-from studies.runner import Options, plan
+from studies.runner import plan
 from studies.store import Store
 from studies.study import Study
 

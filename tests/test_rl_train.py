@@ -28,7 +28,7 @@ from rl import (
     train,
     uniform,
 )
-from rl.train import norms
+from rl.signals import norms
 
 CPU = torch.device("cpu")
 

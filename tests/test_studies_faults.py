@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from lab import ENV, FILE, QUICK, Lab, a_lab, no_figures
 
-from studies.runner import HELD
+from studies.rounds import HELD
 from studies.store import Store
 
 lab, quiet = a_lab, no_figures
@@ -202,7 +202,7 @@ def test_a_run_that_another_holds_is_said_and_waits(lab: Lab) -> None:
     with open(folder / "lock", "a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert "1 running" in lab("study", "status", "tiny").out
-        answer = lab.grid("set,static", "--densities", "0.5")
+        answer = lab.grid("set,static", "--densities", "0.5", "--no-wait")
         assert answer.code == 3
         assert "held" in answer.err
         assert not (folder / "failure.json").exists()
@@ -231,9 +231,9 @@ def test_a_run_that_another_finished_meanwhile_is_left_alone(lab: Lab) -> None:
     """Two runners plan the same run; the second one comes to it when the first has finished it."""
     assert lab.grid("set", "--densities", "0.5").code == 0
     store, folder = Store(lab.store), lab.folder_of("set")
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     store.prepare(store.load_run(folder.name))
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 def test_contents_of_another_run_are_not_run(lab: Lab) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from lab import ENV, QUICK, Lab, a_lab, no_figures
 
-from studies.runner import HELD
+from studies.rounds import HELD
 from studies.store import Store
 
 lab, quiet = a_lab, no_figures
@@ -58,7 +58,9 @@ def test_an_interrupt_is_no_failure_and_ends_the_runs(tmp_path: Path, signalled:
 
 def started(store: Store) -> int:
     """Runs whose training has begun."""
-    return len([path for path in store.root.glob("runs/*/evaluations.csv") if path.read_text().count("\n") >= 2])
+    return len(
+        [path for path in store.root.glob("runs/*/attempts/*/evaluations.csv") if path.read_text().count("\n") >= 2]
+    )
 
 
 def wait_for(condition: object, seconds: float) -> None:

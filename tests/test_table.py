@@ -245,3 +245,15 @@ def test_numbers_have_separators_and_no_negative_zero() -> None:
     assert number(-0.2) == "0"
     assert number(None) == number(float("nan")) == "-"
     assert number(-1e200) == "-1.000e+200"
+
+
+def test_the_area_says_whether_step_0_is_in_it() -> None:
+    ours = study()
+    theirs = [replace(one, steps=one.steps + 100) for one in ours]
+    assert "all evaluations, step 0 included." in table(ours, format="markdown")
+    assert "all evaluations, none at step 0." in table(theirs, format="markdown")
+    assert "step 0 included in some runs only" in table([*ours[:1], *theirs[1:]], format="markdown")
+
+
+def test_a_run_of_no_named_agent_has_no_empty_place() -> None:
+    assert "Hopper-v5\n" in table([replace(one, agent="") for one in study()])

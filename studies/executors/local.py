@@ -2,32 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import tempfile
 import threading
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import Any
 
 from registry import hookimpl
-
-Report = Callable[[str, Mapping[str, Any]], None]
-"""Called with a run's id and `{"step": ...}` as it goes, and `{"ended": exit code, "cause": text}` when it ends."""
-
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
-"""Processes that share cores slow each other down many times over if each brings its own threads."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """A run to carry out, as a command."""
-
-    id: str
-    command: tuple[str, ...]
+from studies.executors.process import GRACE, Child, Job, Report, carry_out
 
 
 def cores() -> int:
@@ -35,57 +17,49 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def local(jobs: Sequence[Job], report: Report, *, workers: int = 0) -> None:
-    """Processes on this machine, `workers` at a time; 0 is one a core. An interrupt ends them all."""
-    running: dict[str, subprocess.Popen[str]] = {}
-    stopped, one_at_a_time = threading.Event(), threading.Lock()
+def local(jobs: Iterable[Job], report: Report, *, workers: int = 0) -> None:
+    """Processes on this machine, `workers` at a time; 0 is one a core.
+
+    An interrupt lets them write their checkpoints; a second one ends them at once.
+    """
+    running: dict[str, Child] = {}
+    stopped, hearing, taking = threading.Event(), threading.Lock(), threading.Lock()
+    waiting = iter(jobs)
 
     def tell(run_id: str, record: Mapping[str, Any]) -> None:
-        with one_at_a_time:
+        with hearing:
             if not stopped.is_set():  # What an interrupt ended has not failed.
                 report(run_id, record)
 
-    def started(job: Job, process: subprocess.Popen[str]) -> None:
-        running[job.id] = process
-        if stopped.is_set():
-            process.terminate()
+    def work() -> None:
+        while True:
+            with taking:
+                job = None if stopped.is_set() else next(waiting, None)
+            if job is None:
+                return
+            carry_out(job, tell, lambda child, run_id=job.id: started(run_id, child))  # type: ignore[misc]
+            running.pop(job.id, None)
 
-    def work(job: Job) -> None:
-        if not stopped.is_set():
-            _carry_out(job, tell, started)
-        running.pop(job.id, None)
+    def started(run_id: str, child: Child) -> None:
+        running[run_id] = child
+        if stopped.is_set():
+            child.stop()
 
     with ThreadPoolExecutor(max_workers=workers or cores()) as pool:
-        futures = [pool.submit(work, job) for job in jobs]
+        futures = [pool.submit(work) for _ in range(workers or cores())]
         try:
-            for future in futures:
+            for future in wait(futures, return_when=FIRST_EXCEPTION).done:
                 future.result()
         except BaseException:
             stopped.set()
-            for process in list(running.values()):
-                process.terminate()
+            for child in list(running.values()):
+                child.stop()
+            try:
+                wait(futures, timeout=GRACE)
+            finally:
+                for child in list(running.values()):
+                    child.kill()
             raise
-
-
-def _carry_out(job: Job, report: Report, started: Callable[[Job, subprocess.Popen[str]], None]) -> None:
-    # Standard error goes to a file: a full pipe that nobody reads would hang the run.
-    with tempfile.TemporaryFile("w+", errors="replace") as errors:
-        with subprocess.Popen(
-            job.command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            env=os.environ | ONE_THREAD,
-        ) as process:
-            started(job, process)
-            assert process.stdout is not None
-            for line in process.stdout:
-                if line.startswith("{"):
-                    report(job.id, json.loads(line))
-        errors.seek(0)
-        tail = "".join(deque(errors, maxlen=30)).strip()
-        report(job.id, {"ended": process.returncode, "cause": tail if process.returncode else ""})
 
 
 @hookimpl

@@ -1,0 +1,113 @@
+"""Attempts at a run: a folder each, which one process writes to and nobody else.
+
+`attempts/0002/` holds the files of the second attempt while it works, its checkpoints with them, and
+`attempts/0002.json` who it is and how it ended. Only the latest attempt may write a checkpoint that counts, or finish
+the run: one that was given up for dead, and comes back, is refused.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from rl.files import sync
+from studies.sealed import read_sealed, write_sealed
+
+ATTEMPTS: Final = "attempts"
+CHECKPOINT: Final = "checkpoint"
+
+
+class Superseded(RuntimeError):
+    """Another attempt at this run has begun since: this one may write nothing that counts."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One process's try at a run."""
+
+    run_folder: Path
+    number: int
+
+    @property
+    def folder(self) -> Path:
+        """Where it writes."""
+        return self.run_folder / ATTEMPTS / f"{self.number:04d}"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / CHECKPOINT
+
+    @property
+    def _record(self) -> Path:
+        return self.folder.with_suffix(".json")
+
+    def record(self) -> dict[str, Any]:
+        """Who it is, and how it ended if it could say so. ValueError or OSError if that cannot be read."""
+        return read_sealed(self._record)
+
+    def demand_latest(self) -> None:
+        """Superseded if a later attempt has begun."""
+        latest = attempts(self.run_folder)[-1:]
+        if latest != [self] or not self.folder.is_dir():
+            by = f"attempt {latest[0].number}" if latest and latest != [self] else "another process"
+            raise Superseded(f"attempt {self.number} at {self.run_folder.name} was superseded by {by}")
+
+    def note(self, **more: Any) -> None:
+        """Add to its record."""
+        write_sealed(self._record, self.record() | more)
+
+
+def attempts(run_folder: Path) -> list[Attempt]:
+    """All attempts at a run, from the first to the latest."""
+    try:
+        names = [entry.name for entry in os.scandir(run_folder / ATTEMPTS)]
+    except OSError:
+        return []
+    numbers = {int(stem) for name in names if (stem := name.removesuffix(".json")).isdigit()}
+    return [Attempt(run_folder, number) for number in sorted(numbers)]
+
+
+def begin(run_folder: Path) -> Attempt:
+    """The next attempt, with its folder. From now on no earlier one counts."""
+    with alone(run_folder):
+        number = max((attempt.number for attempt in attempts(run_folder)), default=0) + 1
+        attempt = Attempt(run_folder, number)
+        attempt.folder.mkdir()
+        who = {"host": os.uname().nodename, "process": os.getpid(), "started": time.time()}
+        write_sealed(attempt._record, who)
+    return attempt
+
+
+@contextmanager
+def alone(run_folder: Path) -> Iterator[None]:
+    """Nobody else begins or finishes an attempt at this run meanwhile. Held for moments."""
+    (run_folder / ATTEMPTS).mkdir(parents=True, exist_ok=True)
+    with open(run_folder / ATTEMPTS / "lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def publish(attempt: Attempt) -> None:
+    """Move what an attempt has written, but for checkpoints, into the run's folder. Call it `alone`, as the latest."""
+    for entry in sorted(attempt.folder.iterdir()):
+        if entry.name == CHECKPOINT:
+            continue
+        place = attempt.run_folder / entry.name
+        if entry.is_dir() and place.is_dir():
+            shutil.rmtree(place)
+        os.replace(entry, place)
+    sync(attempt.run_folder)
+
+
+def clear(run_folder: Path, keep: Attempt | None = None) -> None:
+    """Delete the folders of attempts, but for one; what they say of themselves stays."""
+    for attempt in attempts(run_folder):
+        if attempt != keep and attempt.folder.is_dir():
+            shutil.rmtree(attempt.folder, ignore_errors=True)

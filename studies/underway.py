@@ -1,0 +1,174 @@
+"""A run under way: all that it is made of, its files, and its state from one episode to the next."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from registry import Registry, part
+from rl.checkpoint import save_weights
+from rl.environment import make, sizes
+from rl.files import write_atomically
+from rl.signals import Diverged
+from rl.streams import stream
+from rl.train import Episode, Evaluation, Signals, Training
+from studies.account import Account
+from studies.build import build_agent, build_replay
+from studies.contents import Run, canonical
+from studies.diagnostics import Diagnostics
+from studies.loggers import TRAINING
+from studies.rows import Rows
+from studies.store import DIAGNOSTICS, EVALUATIONS, RESULT, TOPOLOGY, WEIGHTS, WORLD
+from studies.world import world
+
+LOGS = (EVALUATIONS, TOPOLOGY, TRAINING, DIAGNOSTICS)
+"""Files that grow with the run, and are part of its state."""
+
+
+class Underway:
+    """Builds a run, from its beginning or from a saved state, and writes its files into a folder as it goes.
+
+    `loggers` get the training signals beside `csv`; what they write is not the store's. `diagnostics` are written too
+    if asked for, and change nothing else.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        folder: Path,
+        registry: Registry,
+        *,
+        allow_import: bool = False,
+        loggers: Sequence[str] = (),
+        diagnostics: bool = False,
+        state: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._run, self._folder, self._registry = run, folder, registry
+        self._started, self._seconds = time.monotonic(), 0.0
+        for name, content in state["files"].items() if state else ():
+            (folder / name).write_bytes(content)
+        with ExitStack() as stack:
+            env, evaluation_env = (self._environment(i, allow_import, stack) for i in (0, 1))
+            self._agent, self._full = build_agent(run, sizes(env), registry)
+            self._replay = build_replay(run, sizes(env), registry)
+            self._account = stack.enter_context(closing(Account(self._agent, run, registry, folder)))
+            self._looking: Diagnostics | None = None
+            if diagnostics:
+                looking = Diagnostics(folder, self._agent, self._account, self._replay, run.seed)
+                self._looking = stack.enter_context(closing(looking))
+            named = [registry.bind("logger", part(name)) for name in ("csv", *loggers)]
+            self._loggers = [stack.enter_context(closing(logger(folder=folder))) for logger in named]
+            columns = ("step", "updates", "returns", "lengths")
+            self._evaluations = stack.enter_context(closing(Rows(folder / EVALUATIONS, columns)))
+            self._training = Training(
+                self._agent,
+                env,
+                evaluation_env,
+                self._replay,
+                seed=run.seed,
+                steps=run.steps,
+                warmup=run.warmup,
+                eval_every=run.eval_every,
+                episodes=run.episodes,
+                device=torch.device(run.device),
+                dtype=torch.float32,
+            )
+            if state:
+                self._load(state)
+            self._stack = stack.pop_all()
+
+    def _environment(self, index: int, allow_import: bool, stack: ExitStack) -> Any:
+        run, registry = self._run, self._registry
+        env = stack.enter_context(closing(make(run.env, allow_import=allow_import)))
+        for position, wrapper in enumerate(run.wrappers):
+            env = registry.bind("wrapper", wrapper)(env=env, seed=stream(run.seed, "environment", 1 + index, position))
+        return env
+
+    def close(self) -> None:
+        self._stack.close()
+
+    @property
+    def step(self) -> int:
+        """Environment steps so far."""
+        return self._training.step
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether its agent and replay can be saved: parts from elsewhere may have no state_dict."""
+        return all(hasattr(each, "load_state_dict") for each in (self._agent, self._replay))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the rest of the run depends on, once an episode has ended. Tensors are references."""
+        return {
+            "agent": self._agent.state_dict(),
+            "account": self._account.state_dict(),
+            "replay": self._replay.state_dict(),  # type: ignore[attr-defined]
+            "training": self._training.state_dict(),
+            "diagnostics": None if self._looking is None else self._looking.state_dict(),
+            "files": {name: path.read_bytes() for name in LOGS if (path := self._folder / name).is_file()},
+            "seconds": self._elapsed(),
+        }
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        self._agent.load_state_dict(state["agent"])
+        self._account.load_state_dict(state["account"])
+        self._replay.load_state_dict(state["replay"])  # type: ignore[attr-defined]
+        if self._looking is not None:
+            self._looking.load_state_dict(state["diagnostics"])
+        self._training.load_state_dict(state["training"])
+        self._seconds = float(state["seconds"])
+
+    def _elapsed(self) -> float:
+        return self._seconds + time.monotonic() - self._started
+
+    def records(self) -> Iterator[Mapping[str, Any]]:
+        """Carry it out, writing records as they come; how far it is after each, and `rest` where it may be saved."""
+        for record in self._training:
+            match record:
+                case Evaluation(step, updates, returns, lengths):
+                    row = [step, updates, " ".join(map(repr, returns)), " ".join(map(str, lengths))]
+                    self._evaluations.write([row])
+                    if self._looking is not None:
+                        self._looking.measure(step, updates, self._account.result(self._full, updates))
+                    yield {"step": step, "steps": self._run.steps, "return": float(np.mean(returns))}
+                case Signals(step, _, values):
+                    self._log({"step": step, **values})
+                    yield {"step": step, "steps": self._run.steps}
+                case Episode(step, return_, length):
+                    self._log({"step": step, "episode_return": return_, "episode_length": length})
+                    yield {"step": step, "steps": self._run.steps, "rest": True}
+
+    def _log(self, record: Mapping[str, Any]) -> None:
+        for logger in self._loggers:
+            logger.write(record)
+
+    def result(self, diverged: Diverged | None, beside: Mapping[str, Any]) -> list[str]:
+        """Write how it ended; the names of the files that now stand in the folder. `beside` goes into the world."""
+        updates = max(0, (diverged.step if diverged else self._run.steps) - self._run.warmup)
+        words = {"status": "diverged" if diverged else "done", "cause": str(diverged or ""), "updates": updates}
+        files = [name for name in LOGS if name != DIAGNOSTICS or self._looking is not None]
+        if not diverged:
+            save_weights(self._folder / WEIGHTS, self._agent)
+            files.append(WEIGHTS)
+        self._write(RESULT, words | self._account.result(self._full, updates))
+        self._write(WORLD, world(self._registry, self._run.device) | {"seconds": self._elapsed(), **beside})
+        for name in LOGS:
+            _settle(self._folder / name)
+        return [*files, RESULT, WORLD]
+
+    def _write(self, name: str, value: Mapping[str, Any]) -> None:
+        write_atomically(self._folder / name, (canonical(value) + "\n").encode())
+
+
+def _settle(path: Path) -> None:
+    """Let what was written outlive a crash of the machine."""
+    if path.is_file():
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
