@@ -75,7 +75,12 @@ KINDS = {
         Kind("replay", ("observation_size", "action_size"), "a memory of transitions"),
         Kind("wrapper", ("env", "seed"), "the environment, wrapped"),
         Kind("preset", (), "an agent, a method and settings as a paper used them", row="studies.preset:Preset"),
-        Kind("executor", ("jobs", "report"), "nothing: it runs every job and reports what happens"),
+        Kind(
+            "executor",
+            ("jobs", "report"),
+            "nothing: it runs every job and reports what happens",
+            facts=("ready",),
+        ),
         Kind("logger", ("folder",), "an object with `write(record)` and `close()`"),
     )
 }

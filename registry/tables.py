@@ -46,6 +46,8 @@ DEFAULT_PLUGINS = (
     "studies.papers",
     "studies.loggers",
     "studies.executors.local",
+    "studies.executors.ray",
+    "studies.executors.slurm",
 )
 """The in-tree parts, loaded from strings on first look-up: they have no privileged path, and no import cycle."""
 

@@ -74,10 +74,10 @@ def check_density(density: float) -> None:
 
 
 def counts(shapes: Shapes, densities: Mapping[str, float]) -> dict[str, int]:
-    """Exact numbers of connections a layer, by largest remainder: they sum to round(sum of d_l N_l)."""
+    """Exact numbers of connections a layer, by largest remainder: they sum to round(sum of d_l N_l), a half upwards."""
     quotas = {name: densities[name] * math.prod(shapes[name]) for name in shapes}
     whole = {name: math.floor(quota + 1e-9) for name, quota in quotas.items()}
-    left = math.floor(math.fsum(quotas.values()) + 0.5) - sum(whole.values())
+    left = math.floor(math.fsum(quotas.values()) + 0.5 + 1e-9) - sum(whole.values())
     by_remainder = sorted(quotas, key=lambda name: whole[name] - quotas[name])
     for name in by_remainder[: max(0, left)]:
         whole[name] += 1

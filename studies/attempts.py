@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from rl.files import sync
+from rl.files import make_folder, sync
 from studies.sealed import read_sealed, write_sealed
 
 ATTEMPTS: Final = "attempts"
@@ -65,10 +65,10 @@ class Attempt:
 
 
 def attempts(run_folder: Path) -> list[Attempt]:
-    """All attempts at a run, from the first to the latest."""
+    """All attempts at a run, from the first to the latest. OSError if it cannot be told."""
     try:
-        names = [entry.name for entry in os.scandir(run_folder / ATTEMPTS)]
-    except OSError:
+        names = os.listdir(run_folder / ATTEMPTS)
+    except FileNotFoundError:
         return []
     numbers = {int(stem) for name in names if (stem := name.removesuffix(".json")).isdigit()}
     return [Attempt(run_folder, number) for number in sorted(numbers)]
@@ -79,7 +79,7 @@ def begin(run_folder: Path) -> Attempt:
     with alone(run_folder):
         number = max((attempt.number for attempt in attempts(run_folder)), default=0) + 1
         attempt = Attempt(run_folder, number)
-        attempt.folder.mkdir()
+        make_folder(attempt.folder)
         who = {"host": os.uname().nodename, "process": os.getpid(), "started": time.time()}
         write_sealed(attempt._record, who)
     return attempt
@@ -88,7 +88,7 @@ def begin(run_folder: Path) -> Attempt:
 @contextmanager
 def alone(run_folder: Path) -> Iterator[None]:
     """Nobody else begins or finishes an attempt at this run meanwhile. Held for moments."""
-    (run_folder / ATTEMPTS).mkdir(parents=True, exist_ok=True)
+    make_folder(run_folder / ATTEMPTS)
     with open(run_folder / ATTEMPTS / "lock", "a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -100,7 +100,9 @@ def publish(attempt: Attempt) -> None:
         if entry.name == CHECKPOINT:
             continue
         place = attempt.run_folder / entry.name
-        if entry.is_dir() and place.is_dir():
+        if entry.is_file():  # Logs are written row by row, and may not have reached the disk.
+            sync(entry)
+        elif place.is_dir():
             shutil.rmtree(place)
         os.replace(entry, place)
     sync(attempt.run_folder)

@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from rl.files import sync, write_atomically
+from rl.files import make_folder, sync, write_atomically
 from studies.sealed import read_sealed, write_sealed
 from studies.tree import pack, unpack
 
@@ -64,7 +64,7 @@ class Checkpoints:
         name, temporary = f"{step:012d}", self._folder / f"{step:012d}.tmp"
         if name in self._chunks:
             return self._folder / name
-        (self._folder / CHUNKS).mkdir(parents=True, exist_ok=True)
+        self._open()
         _remove(temporary)
         temporary.mkdir()
         words, tensors = pack(state)
@@ -94,6 +94,13 @@ class Checkpoints:
         self._sweep()
         return self._folder / name
 
+    def _open(self) -> None:
+        """The folder of chunks, in here: a link would let the sweep delete files elsewhere."""
+        chunks = self._folder / CHUNKS
+        if chunks.is_symlink() or not chunks.is_dir():
+            _remove(chunks)
+            make_folder(chunks)
+
     def _cut(self, tensor: Tensor) -> dict[str, Any]:
         content = memoryview(tensor.reshape(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]
         digests = []
@@ -108,10 +115,15 @@ class Checkpoints:
         path = self._folder / CHUNKS / digest
         if any(digest in chunks for chunks in self._chunks.values()):
             return
-        for lender in self._lenders:
+        if path.is_dir():
+            _remove(path)
+        for lent in (lender / CHUNKS / digest for lender in self._lenders):
+            if path.exists() or lent.is_symlink():
+                continue
             try:
-                if not path.exists() and hashlib.sha256((lender / CHUNKS / digest).read_bytes()).hexdigest() == digest:
-                    os.link(lender / CHUNKS / digest, path)
+                if hashlib.sha256(lent.read_bytes()).hexdigest() == digest:
+                    sync(lent)  # Whoever put it there may have copied it, and the disk not have it yet.
+                    os.link(lent, path)
                     return
             except OSError:  # Not there, or on a disk that knows no links.
                 continue
@@ -128,7 +140,7 @@ class Checkpoints:
         used = set().union(*self._chunks.values())
         for chunk in (self._folder / CHUNKS).iterdir():
             if chunk.name not in used:
-                chunk.unlink()
+                _remove(chunk)
 
 
 def newest(folders: Sequence[Path]) -> tuple[Loaded | None, list[str]]:
@@ -138,7 +150,12 @@ def newest(folders: Sequence[Path]) -> tuple[Loaded | None, list[str]]:
     """
     complaints: list[str] = []
     for folder in folders:
-        for generation in reversed(generations(folder)):
+        try:
+            found = generations(folder)
+        except OSError as error:
+            complaints.append(f"checkpoints in {folder} cannot be looked for: {error}")
+            continue
+        for generation in reversed(found):
             try:
                 return read(generation), complaints
             except (OSError, ValueError) as error:
@@ -147,20 +164,23 @@ def newest(folders: Sequence[Path]) -> tuple[Loaded | None, list[str]]:
 
 
 def generations(folder: Path) -> list[Path]:
-    """Folders of generations, oldest first, whole or not."""
+    """Folders of generations, oldest first, whole or not. OSError if the folder is there and cannot be read."""
     try:
-        return sorted(entry for entry in folder.iterdir() if entry.name.isdigit() and entry.is_dir())
-    except OSError:
+        entries = list(folder.iterdir())
+    except FileNotFoundError:
         return []
+    return sorted(each for each in entries if each.name.isdigit() and each.is_dir() and not each.is_symlink())
 
 
 def read(generation: Path) -> Loaded:
     """A generation with every byte checked. ValueError or OSError, naming the file, if it is not what was written."""
     manifest = read_sealed(generation / MANIFEST)
-    if manifest["format"] != FORMAT:
-        raise ValueError(f"{generation} has format {manifest['format']}, and this version reads {FORMAT}")
-    content = {file: _checked(generation / file, digest) for file, digest in manifest["files"].items()}
     try:
+        if manifest["format"] != FORMAT:
+            raise ValueError(f"{generation} has format {manifest['format']}, and this version reads {FORMAT}")
+        if manifest["about"]["step"] != int(generation.name):
+            raise ValueError(f"{generation} holds step {manifest['about']['step']}: it was copied or renamed")
+        content = {file: _checked(generation / file, digest) for file, digest in manifest["files"].items()}
         whole, small = json.loads(content[STATE]), load(content[TENSORS])
         count = len(small) + len(whole["large"])
         tensors = [
@@ -193,7 +213,8 @@ def _checked(path: Path, digest: str) -> bytes:
 def _remove(path: Path) -> None:
     """Delete what is there, so that a half of it never looks whole: a folder's manifest goes first."""
     if path.is_dir() and not path.is_symlink():
-        (path / MANIFEST).unlink(missing_ok=True)
+        if not (path / MANIFEST).is_dir():
+            (path / MANIFEST).unlink(missing_ok=True)
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

@@ -47,7 +47,7 @@ class Setup(Common):
     preset: Text = None
     """Settings of a publication: ds-td3, ds-sac, rlx2-td3, ... (`sparsity parts preset`)."""
     set: Repeated = ()
-    """KEY=VALUE: warmup=1000 for the run, td3.batch_size=100 for the agent; may be given again."""
+    """KEY=VALUE, repeatable: warmup=1000 of the run, td3.batch_size=100 of the agent, slurm.hours=4 of the executor."""
     hidden: Text = None
     """Hidden widths of all networks: 256,256."""
     execution: Literal["auto", "masked", "sparse"] = "auto"
@@ -122,7 +122,7 @@ class StudyRun(Setup):
     workers: int = 0
     """Runs at a time; 0 is one a core."""
     executor: str = "local"
-    """Where runs are carried out."""
+    """Where runs are carried out: local, ray, slurm."""
 
 
 @dataclass(frozen=True, kw_only=True)

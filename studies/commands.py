@@ -15,7 +15,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from registry import KINDS, Entry, PartError, Registry, use_registry
 from studies import cli, flags
@@ -33,6 +33,8 @@ from studies.words import shorten
 
 LONGEST_LINE = 2000
 """Characters of a problem: it may quote a value of a million."""
+
+Words = TypeVar("Words", bound=cli.Setup)
 
 FAIR = {
     "eligible": "hidden",
@@ -106,6 +108,7 @@ def _train(command: cli.Train) -> int:
     if command.method == "dense" and command.density is not None:
         raise BadInput("--method dense has no density: choose another method, or leave --density out")
     registry = _registry(command)
+    command, told = _split(command, registry, "local")
     agents = [command.agent] if command.agent is not None else _own_agents(command, registry)
     row: dict[str, Any] = {"base": command.method}
     tables: dict[str, Any] = {
@@ -119,8 +122,8 @@ def _train(command: cli.Train) -> int:
     if command.density is not None:
         tables["densities"] = [flags.density(command.density)]
     tables |= flags.setup(command, agents)
-    study = _adhoc(tables, command, registry)
-    return _run(plan(study, Store(command.store), registry, _options(command)), tables, command, registry)
+    study, options = _adhoc(tables, command, registry), _options(command, told=told)
+    return _run(plan(study, Store(command.store), registry, options), tables, command, registry, options)
 
 
 def _own_agents(command: cli.Setup, registry: Registry) -> list[str]:
@@ -130,6 +133,7 @@ def _own_agents(command: cli.Setup, registry: Registry) -> list[str]:
 
 def _study_run(command: cli.StudyRun) -> int:
     registry, store = _registry(command), Store(command.store)
+    command, told = _split(command, registry, command.executor)
     words = flags.grid(command, registry.names("method"))
     if command.study is None:
         if "methods" not in words or "envs" not in words:
@@ -146,15 +150,20 @@ def _study_run(command: cli.StudyRun) -> int:
         tables = read_file(path) | words
         tables |= flags.setup(command, tables.get("agents", []), tables.get("settings"))
         study = study_from(tables, registry, name=known_as, where=str(path), text=path.read_text("utf-8-sig"))
-    options = _options(command, workers=command.workers, executor=command.executor)
+    options = _options(command, workers=command.workers, executor=command.executor, told=told)
     return _run(plan(study, store, registry, options), tables, command, registry, options)
 
 
-def _run(
-    made: Plan, tables: Mapping[str, Any], command: cli.Setup, registry: Registry, options: Options | None = None
-) -> int:
-    options, store = options or _options(command, workers=1), Store(command.store)
-    text = flags.toml({**tables, "name": made.study.name})
+def _split(command: Words, registry: Registry, executor: str) -> tuple[Words, dict[str, Any]]:
+    """The command without what it sets of the executor, and that."""
+    told, others = flags.of_executors(command, set(registry.names("executor")) - set(registry.names("agent")))
+    for name in told.keys() - {executor}:
+        raise BadInput(f"--set {name}.{next(iter(told[name]))}: the executor is {executor}, not {name}")
+    return replace(command, set=others), told.get(executor, {})
+
+
+def _run(made: Plan, tables: Mapping[str, Any], command: cli.Setup, registry: Registry, options: Options) -> int:
+    store, text = Store(command.store), flags.toml({**tables, "name": made.study.name})
     for note in made.notes:
         print(f"note: {clean(note)}", file=sys.stderr)
     if command.dry_run:
@@ -176,7 +185,9 @@ def _run(
     return 0 if not failures else 3 if len(held) == len(failures) else 1
 
 
-def _options(command: cli.Setup, workers: int = 1, executor: str = "local") -> Options:
+def _options(
+    command: cli.Setup, workers: int = 1, executor: str = "local", told: Mapping[str, Any] | None = None
+) -> Options:
     if workers < 0:
         raise BadInput(f"--workers must be at least 1, or 0 for one a core, not {workers}")
     for flag in ("retries", "stall_after", "checkpoint_every"):
@@ -186,6 +197,7 @@ def _options(command: cli.Setup, workers: int = 1, executor: str = "local") -> O
     return Options(
         workers=workers,
         executor=executor,
+        executor_settings=told or {},
         loggers=command.logger,
         diagnostics=command.diagnostics,
         replace=command.replace,

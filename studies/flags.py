@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from studies import cli
@@ -30,6 +30,20 @@ def grid(command: cli.StudyRun, methods: Iterable[str]) -> dict[str, Any]:
     if command.steps is not None:
         grid["steps"] = number(command.steps, "--steps")
     return grid
+
+
+def of_executors(command: cli.Setup, executors: Collection[str]) -> tuple[dict[str, dict[str, Any]], tuple[str, ...]]:
+    """What --set says of executors, by executor, and what else it says."""
+    settings: dict[str, dict[str, Any]] = {}
+    others = []
+    for text in command.set:
+        key, equals, value = text.partition("=")
+        executor, dot, setting = key.partition(".")
+        if equals and dot and executor in executors:
+            settings.setdefault(executor, {})[setting] = _value(value)
+        else:
+            others.append(text)
+    return settings, tuple(others)
 
 
 def setup(command: cli.Setup, agents: Any, settings: Any = None) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from studies.problems import clean
 
 def unsafe(root: Path, folders: Iterable[Path]) -> list[str]:
     """Why nothing should be written into these folders of a store; empty if it may. What is not there yet is safe."""
+    if root.exists() and not root.is_dir():
+        return [f"store: Not a directory: {clean(str(root))} is a file; choose a folder (--store)"]
     if root.is_dir() and root.stat().st_mode & stat.S_IWOTH:
         where = clean(str(root))
         return [f"store: anybody may write into {where}: take that away (chmod o-w), or choose another (--store)"]

@@ -92,11 +92,14 @@ def carry_out(plan: Plan, store: Store, text: str, registry: Registry, options: 
 
 
 def _executor(registry: Registry, options: Options) -> Bound:
-    """The executor, told the number of workers if it has such a setting."""
+    """The executor, told the number of workers if it has such a setting. BadInput if it is not ready."""
     settings = {setting.name for setting in registry.entry("executor", options.executor).settings}
-    return registry.bind(
-        "executor", part(options.executor, **{"workers": options.workers} if "workers" in settings else {})
-    )
+    given = {"workers": options.workers} if "workers" in settings else {}
+    bound = registry.bind("executor", part(options.executor, **{**given, **options.executor_settings}))
+    ready = bound.entry.facts.get("ready")
+    if ready and (problems := ready(bound.settings)):
+        raise BadInput(*problems)
+    return bound
 
 
 def estimate(

@@ -21,7 +21,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from registry import nearest
-from rl.files import write_atomically
+from rl.files import make_folder, write_atomically
 from studies.attempts import Attempt, alone, clear, publish
 from studies.contents import Run, canonical
 from studies.files import hashes, sha256
@@ -82,7 +82,7 @@ class Store:
     def prepare(self, run: Run) -> Path:
         """The folder of a run that is about to start, with its contents written."""
         folder = self.run_folder(run.id)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         if self.is_finished(run.id) and self.verify(run.id):
             (folder / MANIFEST).unlink()  # It would declare a damaged run finished.
         write_atomically(folder / CONTENTS, (canonical(run.contents()) + "\n").encode())
@@ -248,7 +248,7 @@ class Store:
     def save_study(self, study: Study, cells: list[Cell], text: str) -> None:
         """Keep a study's file, and its list of runs, so that tables need no registry that expands it."""
         folder = self.study_folder(study.name)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         write_atomically(folder / STUDY, text.encode())
         listed = {"cells": [_cell_words(cell) for cell in cells], "study": sha256(folder / STUDY)}
         write_sealed(folder / CELLS, listed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -159,16 +158,7 @@ class Underway:
             files.append(WEIGHTS)
         self._write(RESULT, words | self._account.result(self._full, updates))
         self._write(WORLD, world(self._registry, self._run.device) | {"seconds": self._elapsed(), **beside})
-        for name in LOGS:
-            _settle(self._folder / name)
         return [*files, RESULT, WORLD]
 
     def _write(self, name: str, value: Mapping[str, Any]) -> None:
         write_atomically(self._folder / name, (canonical(value) + "\n").encode())
-
-
-def _settle(path: Path) -> None:
-    """Let what was written outlive a crash of the machine."""
-    if path.is_file():
-        with open(path, "rb") as file:
-            os.fsync(file.fileno())

@@ -1,5 +1,9 @@
 """The state of a run on disk: what goes in comes out, each byte once, and the newest whole generation counts."""
 
+import errno
+import os
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +13,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rl.files import write_atomically
 from studies.checkpoints import CHUNKS, LARGE, Checkpoints, newest
+from studies.sealed import write_sealed
 from studies.tree import pack, unpack
 
 LEAVES = (
@@ -131,3 +137,64 @@ def test_a_damaged_generation_is_passed_over_and_named(tmp_path: Path) -> None:
     nothing, complaints = newest([tmp_path])
     assert nothing is None
     assert len(complaints) == 2
+
+
+def test_what_cannot_be_written_names_its_file_and_leaves_what_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_atomically(tmp_path / "file", b"old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=re.escape(str(tmp_path / "file"))) as raised:
+        write_atomically(tmp_path / "file", b"new")
+    assert raised.value.errno == errno.ENOSPC
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
+
+
+def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "2").write_text("no folder")
+    Checkpoints(tmp_path / "1").save(state(1), {}, 1)
+    loaded, complaints = newest([tmp_path / "3", tmp_path / "2", tmp_path / "1"])
+    assert loaded is not None
+    assert len(complaints) == 1
+    assert str(tmp_path / "2") in complaints[0]
+
+
+def test_links_in_a_folder_of_checkpoints_lead_nowhere(tmp_path: Path) -> None:
+    """Neither for the reader nor for the sweep, and a lender's do not become ours."""
+    lender, outside, own = (tmp_path / name for name in ("lender", "outside", "own"))
+    Checkpoints(outside).save(state(8), {}, 9)
+    (lender / CHUNKS).mkdir(parents=True)
+    for chunk in (outside / CHUNKS).iterdir():
+        (lender / CHUNKS / chunk.name).symlink_to(chunk)
+    own.mkdir()
+    (own / f"{9:012d}").symlink_to(outside / f"{9:012d}")
+    (own / CHUNKS).symlink_to(outside / CHUNKS)
+    assert newest([own]) == (None, [])
+    Checkpoints(own, [lender]).save(state(8), {}, 1)
+    assert [path for path in own.rglob("*") if path.is_symlink()] == []
+    loaded, _ = newest([outside])
+    assert loaded is not None
+
+
+def test_a_generation_under_the_name_of_another_is_passed_over(tmp_path: Path) -> None:
+    first = Checkpoints(tmp_path).save(state(1), {}, 1)
+    shutil.copytree(first, tmp_path / f"{2:012d}")
+    (tmp_path / f"{3:012d}").mkdir()
+    write_sealed(tmp_path / f"{3:012d}" / "manifest.json", {"status": "done"})
+    loaded, complaints = newest([tmp_path])
+    assert loaded is not None
+    assert loaded.folder == first
+    assert len(complaints) == 2
+
+
+def test_a_folder_where_a_file_should_be_goes(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(state(8), {}, 1)
+    for name in ("chunks/folder", f"{2:012d}.tmp/manifest.json"):
+        (tmp_path / name / "file").mkdir(parents=True)
+    checkpoints.save(state(8), {}, 2)
+    assert len([path for path in tmp_path.rglob("*") if path.is_dir()]) == 3

@@ -214,6 +214,13 @@ def test_learners_that_share_an_optimiser_are_saved_and_resumed() -> None:
     ]
 
 
+@pytest.mark.parametrize("kind", [Agents, Layered])
+def test_a_sparse_network_can_be_printed(kind: Any) -> None:
+    run = kind(METHODS["set"], "sparse")
+    for learner in run.learners:
+        assert type(learner.module).__name__ in repr(learner.module)
+
+
 def test_a_sparse_network_moves_to_another_precision_and_other_memory() -> None:
     method = replace(RIGL, allocation=ERK, schedule=part("periodic", fraction=0.3, every=3))
     run = Layered(method, "sparse", dtype=torch.float32)

@@ -209,7 +209,7 @@ def test_counts_sum_exactly_and_lie_within_one_of_the_quota(layers: list[tuple[i
     except ValueError as error:
         assert min(quota.values()) < 1 + 1e-9 and "no connection" in str(error)  # noqa: PT017, PT018
     if got is not None:
-        assert sum(got.values()) == math.floor(math.fsum(quota.values()) + 0.5)
+        assert sum(got.values()) == math.floor(math.fsum(quota.values()) + 0.5 + 1e-9)
         assert all(1 <= got[n] <= math.prod(shapes[n]) and abs(got[n] - quota[n]) < 1 + 1e-6 for n in shapes)
 
 
@@ -219,6 +219,13 @@ def test_counts_sum_exactly_and_lie_within_one_of_the_quota(layers: list[tuple[i
 def test_counts_do_not_lose_one_to_rounding(size: int, density: float, want: int) -> None:
     """int((1 - 0.9) * 1000) is 99."""
     assert counts({"a": (size, 1)}, {"a": density}) == {"a": want}
+
+
+def test_a_half_is_rounded_up_whichever_way_its_binary_fractions_fall() -> None:
+    """0.42 x (30 + 195) is 94.5, and 0.42 x 30 + 0.42 x 195 a bit less."""
+    shapes = {"a": (15, 2), "b": (13, 15)}
+    assert 0.42 * 30 + 0.42 * 195 < 94.5
+    assert sum(counts(shapes, dict.fromkeys(shapes, 0.42)).values()) == 95
 
 
 def test_the_largest_remainder_gets_what_is_left() -> None:

@@ -440,7 +440,7 @@ def _install(module: nn.Module, layers: Sequence[Layer], stack: SparseStack) -> 
     """The stack in the place of its layers, whose own parameters go."""
     for layer in layers:
         for kind in ("weight", "bias"):
-            del layer.module._parameters[kind]
+            layer.module._parameters[kind] = None  # Not deleted: nn.Linear looks for its bias when it is printed.
     if isinstance(module, nn.Sequential):
         module.__class__ = SparseSequential
     module.stack = stack  # type: ignore[assignment]
