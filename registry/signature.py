@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import math
+import sys
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -33,9 +33,28 @@ class Setting:
         return f"{self.name}: {shown}" if self.required else f"{self.name}: {shown} = {self.default!r}"
 
 
+_OTHERS_SAY: Mapping[str, tuple[str, ...]] = {
+    "sparsity": ("density", "densities"),
+    "sparsities": ("densities",),
+    "lr": ("learning_rate",),
+    "gamma": ("discount",),
+    "buffer_size": ("capacity", "replay"),
+    "learning_starts": ("warmup",),
+    "total_timesteps": ("steps",),
+    "delta": ("every",),
+    "delta_t": ("every",),
+}
+"""Words of other libraries and papers, and ours for them."""
+
+
 def nearest(name: str, known: typing.Iterable[str]) -> str:
-    """ "Did you mean 'magnitude'? " for a name close to a known one, else nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    """ "Did you mean 'magnitude'? " for a name close to a known one or meaning it elsewhere, else nothing."""
+    known = list(known)
+    said = difflib.get_close_matches(name, _OTHERS_SAY, n=1, cutoff=0.85)
+    meant = [word for other in said for word in _OTHERS_SAY[other] if word in known]
+    if meant and said[0].startswith("sparsit"):
+        return f"Did you mean {meant[0]!r}, the share that stays: 1 - sparsity? "
+    close = meant or difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return f"Did you mean {close[0]!r}? " if close else ""
 
 
@@ -145,7 +164,8 @@ def _try_plain(value: Any, type_: Any) -> tuple[Any, bool]:
     if isinstance(value, bool) or type_ is bool:
         return value, type_ is bool and isinstance(value, bool)
     if type_ is float:
-        number = isinstance(value, int | float) and math.isfinite(value)
+        # Compared, not converted: a whole number may be larger than any float.
+        number = isinstance(value, int | float) and abs(value) <= sys.float_info.max
         return (float(value), True) if number else (value, False)
     if type_ is int:
         whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())

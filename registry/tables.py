@@ -181,6 +181,8 @@ class Registry:
         """The part of that name; unknown and doubly claimed names are errors."""
         if kind not in KINDS:
             raise PartError(f"no kind named {kind!r}. {nearest(kind, KINDS)}Known: {', '.join(KINDS)}")
+        if not isinstance(name, str):  # A study file may say anything.
+            raise PartError(f"the name of a {kind} is text, not {name!r}. Known: {', '.join(self.names(kind))}")
         claims = self._claims.get((kind, name), [])
         if len(claims) > 1:
             raise PartError(_doubled(claims))
@@ -345,6 +347,9 @@ def _distribution(point: metadata.EntryPoint) -> str:
 
 
 def _said(error: BaseException) -> str:
+    if isinstance(error, pluggy.PluginValidationError):
+        hook = re.search(r"hook '(\w+)'", str(error))
+        return f"{hook[1] if hook else 'a hook'} takes `register` and nothing else: {str(error).splitlines()[-1]}"
     return str(error) if isinstance(error, PartError) else f"{type(error).__name__}: {error}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -250,10 +251,21 @@ def shadowed_packages() -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Read the command line and carry it out; the exit code says how it went."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # A locale that lacks a letter is no reason to stop.
     shadowed = shadowed_packages()
     if shadowed:
         print(f"error: {shadowed}", file=sys.stderr)
         sys.exit(2)
+    try:
+        sys.exit(_carried_out(arguments))
+    except KeyboardInterrupt:  # While libraries are imported: later ones are answered where the work is.
+        print("interrupted; give the same command again", file=sys.stderr)
+        sys.exit(130)
+
+
+def _carried_out(arguments: list[str] | None) -> int:
     command: Any = tyro.cli(
         Command,
         args=arguments,
@@ -263,4 +275,4 @@ def main(arguments: list[str] | None = None) -> None:
     )
     from studies.commands import carry_out
 
-    sys.exit(carry_out(command.action if isinstance(command, StudyGroup) else command))
+    return carry_out(command.action if isinstance(command, StudyGroup) else command)

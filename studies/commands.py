@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import os
 import signal
@@ -18,16 +19,20 @@ from typing import Any, TypeVar
 
 from registry import KINDS, Entry, PartError, Registry, use_registry
 from studies import cli, flags
-from studies.contents import canonical
 from studies.options import Options
 from studies.outcomes import collect
-from studies.problems import BadInput, clean
+from studies.premises import unsafe
+from studies.problems import BadInput, clean, visible
 from studies.read import find, read_file, study_from
 from studies.rounds import HELD_BY_ANOTHER
 from studies.runner import Plan, estimate, plan
 from studies.runner import carry_out as run_plan
 from studies.store import Damaged, Store
 from studies.study import Study
+from studies.words import shorten
+
+LONGEST_LINE = 2000
+"""Characters of a problem: it may quote a value of a million."""
 
 Words = TypeVar("Words", bound=cli.Setup)
 
@@ -77,7 +82,7 @@ def _refuse(error: ValueError, debug: bool) -> int:
     if debug:
         raise error
     for problem in error.problems if isinstance(error, BadInput) else [str(error)]:
-        print(f"error: {clean(problem)}", file=sys.stderr)
+        print(f"error: {shorten(clean(problem), LONGEST_LINE)}", file=sys.stderr)
     return 2
 
 
@@ -90,7 +95,7 @@ def _registry(command: cli.Common) -> Registry:
         for path in command.plugin:
             registry.load_file(path)
     for problem in registry.problems:
-        print(f"warning: plugin set aside: {problem}", file=sys.stderr)
+        print(f"warning: plugin set aside: {clean(problem)}", file=sys.stderr)
     return registry
 
 
@@ -118,8 +123,7 @@ def _train(command: cli.Train) -> int:
         tables["densities"] = [flags.density(command.density)]
     tables |= flags.setup(command, agents)
     study, options = _adhoc(tables, command, registry), _options(command, told=told)
-    made, text = plan(study, Store(command.store), registry, options), flags.toml(tables | {"name": study.name})
-    return _run(made, text, command, registry, options)
+    return _run(plan(study, Store(command.store), registry, options), tables, command, registry, options)
 
 
 def _own_agents(command: cli.Setup, registry: Registry) -> list[str]:
@@ -141,15 +145,13 @@ def _study_run(command: cli.StudyRun) -> int:
         tables: dict[str, Any] = {**agents, "seeds": 1, "steps": 100_000} | shared | words
         tables |= flags.setup(command, tables["agents"])
         study = _adhoc(tables, command, registry)
-        text = flags.toml(tables | {"name": study.name})
     else:
         path, known_as = find(command.study, store.root)
         tables = read_file(path) | words
         tables |= flags.setup(command, tables.get("agents", []), tables.get("settings"))
         study = study_from(tables, registry, name=known_as, where=str(path), text=path.read_text("utf-8-sig"))
-        text = flags.toml(tables | {"name": study.name})
     options = _options(command, workers=command.workers, executor=command.executor, told=told)
-    return _run(plan(study, store, registry, options), text, command, registry, options)
+    return _run(plan(study, store, registry, options), tables, command, registry, options)
 
 
 def _split(command: Words, registry: Registry, executor: str) -> tuple[Words, dict[str, Any]]:
@@ -160,13 +162,13 @@ def _split(command: Words, registry: Registry, executor: str) -> tuple[Words, di
     return replace(command, set=others), told.get(executor, {})
 
 
-def _run(made: Plan, text: str, command: cli.Setup, registry: Registry, options: Options) -> int:
-    store = Store(command.store)
+def _run(made: Plan, tables: Mapping[str, Any], command: cli.Setup, registry: Registry, options: Options) -> int:
+    store, text = Store(command.store), flags.toml({**tables, "name": made.study.name})
     for note in made.notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(f"note: {clean(note)}", file=sys.stderr)
     if command.dry_run:
         for key, value in estimate(made, store, options).items():
-            print(f"{key:8}{value}")
+            print(f"{key:8}{clean(value)}")
         return 0
     print(f"study {made.study.name}: {len(made.runs)} runs, {len(made.pending)} to do", file=sys.stderr)
     try:
@@ -176,9 +178,9 @@ def _run(made: Plan, text: str, command: cli.Setup, registry: Registry, options:
         return 130
     from studies.show import densities, study_end
 
-    print(densities(made, store) if isinstance(command, cli.Train) else study_end(made.study.name, store))
+    _show(densities(made, store) if isinstance(command, cli.Train) else study_end(made.study.name, store))
     for run_id, cause in failures.items():
-        print(f"failed: {store.run_folder(run_id)}: {clean(cause.splitlines()[-1])}", file=sys.stderr)
+        print(clean(f"failed: {store.run_folder(run_id)}: {cause.splitlines()[-1]}"), file=sys.stderr)
     held = [cause for cause in failures.values() if cause == HELD_BY_ANOTHER]
     return 0 if not failures else 3 if len(held) == len(failures) else 1
 
@@ -215,28 +217,32 @@ def _options(
 def _adhoc(tables: Mapping[str, Any], command: cli.Setup, registry: Registry) -> Study:
     """A study without a file, named by the hash of its contents unless it was given a name."""
     study = study_from(tables, registry, name="adhoc", where="flags")
-    words = canonical({k: v for k, v in tables.items() if k != "name"})
-    return (
-        study
-        if command.name is not None
-        else replace(study, name=f"adhoc-{hashlib.sha256(words.encode()).hexdigest()[:8]}")
-    )
+    if "name" in tables:
+        return study
+    # As `canonical`, but for NaN and dates, which the plan refuses.
+    words = json.dumps(tables, sort_keys=True, separators=(",", ":"), default=str)
+    return replace(study, name=f"adhoc-{hashlib.sha256(words.encode()).hexdigest()[:8]}")
 
 
 # Looking.
 
 
+def _show(text: str) -> None:
+    """Print what may hold words of others: names of studies, labels, documentation of plugins."""
+    print(visible(text))
+
+
 def _study_list(command: cli.StudyList) -> int:
     from studies.show import study_list
 
-    print(study_list(Store(command.store)))
+    _show(study_list(Store(command.store)))
     return 0
 
 
 def _study_status(command: cli.StudyStatus) -> int:
     from studies.show import status
 
-    print(status(command.name, Store(command.store)))
+    _show(status(command.name, Store(command.store)))
     return 0
 
 
@@ -249,11 +255,11 @@ def _study_table(command: cli.StudyTable) -> int:
 
         if command.format != "text":
             raise BadInput(f"--against is printed as text only, not as {command.format}: leave --format out")
-        print(versus(outcomes, command.against, command.test))
+        _show(versus(outcomes, command.against, command.test))
         return 0
     if command.test != "welch":
         raise BadInput(f"--test {command.test} says how rows are compared: add --against, with the name of a row")
-    print(table(outcomes, baseline, format=command.format, title=command.name), end="")
+    _show(table(outcomes, baseline, format=command.format, title=command.name).removesuffix("\n"))
     return 0
 
 
@@ -261,6 +267,10 @@ def _study_plot(command: cli.StudyPlot) -> int:
     from studies.plot import NothingToDraw, plot
 
     store = Store(command.store)
+    store.cells(command.name)  # There must be such a study before its folder is looked at.
+    problems = unsafe(store.root, [store.study_folder(command.name)])
+    if problems:
+        raise BadInput(*problems)
     try:
         if command.measure is not None:
             from studies.measures import plot_measure
@@ -270,7 +280,7 @@ def _study_plot(command: cli.StudyPlot) -> int:
             outcomes, baseline = collect(store, command.name)
             paths = plot(outcomes, baseline, store.study_folder(command.name), title=command.name)
         for path in paths:
-            print(path)
+            _show(str(path))
     except NothingToDraw as reason:
         raise BadInput(f"nothing to draw for {command.name}: {reason}") from None
     return 0
@@ -279,7 +289,7 @@ def _study_plot(command: cli.StudyPlot) -> int:
 def _study_verify(command: cli.StudyVerify) -> int:
     checked, files = Store(command.store).verify_study(command.name)
     for file in files:
-        print(f"not as written: {file}")
+        print(f"not as written: {clean(file)}")
     print(f"{checked} finished runs checked, {len(files)} damaged files")
     return 4 if files else 0
 
@@ -291,9 +301,9 @@ def _parts(command: cli.Parts) -> int:
     if command.kind is not None and command.kind not in KINDS:
         registry.entry(command.kind, "")  # It says which kinds there are.
     if command.kind is not None and command.name is not None:
-        print(part_page(registry.entry(command.kind, command.name), registry))
+        _show(part_page(registry.entry(command.kind, command.name), registry))
     else:
-        print(part_list(registry, command.kind))
+        _show(part_list(registry, command.kind))
     return 0
 
 
@@ -303,7 +313,7 @@ def _check(command: cli.Check) -> int:
     registry = _registry(command)
     entries = _of_plugin(registry, command.target)
     problems, text = conformance(entries, registry)
-    print(text)
+    _show(text)
     return 2 if problems else 0
 
 

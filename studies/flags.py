@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
@@ -45,14 +46,23 @@ def of_executors(command: cli.Setup, executors: Collection[str]) -> tuple[dict[s
     return settings, tuple(others)
 
 
-def setup(command: cli.Setup, agents: list[str], settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The flags that say how runs are set up, as a study file would."""
+def setup(command: cli.Setup, agents: Any, settings: Any = None) -> dict[str, Any]:
+    """The flags that say how runs are set up, as a study file would, over the agents and settings of one.
+
+    What is no list of names or no table of tables there is left as it is, to be refused with the rest of the file.
+    """
     tables: dict[str, Any] = {}
-    merged: dict[str, dict[str, Any]] = {agent: dict(words) for agent, words in (settings or {}).items()}
+    sound = isinstance(settings, Mapping | None) and all(
+        isinstance(words, Mapping) for words in (settings or {}).values()
+    )
+    merged: dict[str, dict[str, Any]] = {name: dict(words) for name, words in (settings or {}).items()} if sound else {}
+    agents = agents if isinstance(agents, list) and all(isinstance(agent, str) for agent in agents) else []
     for text in command.set:
         key, equals, value = text.partition("=")
         if not equals:
             raise BadInput(f"--set takes KEY=VALUE, not {text!r}")
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise BadInput(f"--set {clean(text)!r} is not text in UTF-8")
         agent, dot, setting = key.partition(".")
         if dot:
             merged.setdefault(agent, {})[setting] = _value(value)
@@ -62,7 +72,7 @@ def setup(command: cli.Setup, agents: list[str], settings: Mapping[str, Any] | N
         widths = [number(text, "--hidden") for text in _split(command.hidden)]
         for agent in agents:
             merged.setdefault(agent, {})["hidden"] = widths
-    if merged:
+    if merged and sound:
         tables["settings"] = merged
     if command.eval_every is not None:
         tables["eval_every"] = number(command.eval_every, "--eval-every")
@@ -80,11 +90,17 @@ def _split(text: str) -> list[str]:
     return [piece.strip() for piece in text.split(",") if piece.strip()]
 
 
+_FORMS = {"--seeds": ": how many, 5, or which, 0,1,2", "--densities": ": 0.5,0.1", "--hidden": ": 256,256"}
+
+
 def number(text: str, flag: str) -> float:
+    form = _FORMS.get(flag, "")
+    if re.match(r"[+-]?0\d", text):  # Eight to one reader and ten to another.
+        raise BadInput(f"{flag}: {clean(text)!r} begins with 0; write {text.lstrip('+-0') or 0}{form}")
     try:
         return float(text)
     except ValueError:
-        raise BadInput(f"{flag}: {clean(text)!r} is not a number") from None
+        raise BadInput(f"{flag}: {clean(text)!r} is not a number{form}") from None
 
 
 def density(text: str) -> float | dict[str, float]:
@@ -98,9 +114,10 @@ def density(text: str) -> float | dict[str, float]:
 def _value(text: str) -> Any:
     """A setting as TOML would read it, else as text."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        read = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
         return text
+    return read["value"] if len(read) == 1 else text
 
 
 def toml(tables: Mapping[str, Any]) -> str:

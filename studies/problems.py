@@ -16,5 +16,12 @@ class BadInput(ValueError):
 
 def clean(text: str) -> str:
     """Text that no terminal or file obeys: control, format and surrogate characters go, white space is a space."""
-    spaced = " ".join(text.split())
-    return "".join(c for c in spaced if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp")).strip()
+    return visible(" ".join(text.split())).strip()
+
+
+def visible(text: str) -> str:
+    """Text in lines that no terminal obeys: as `clean`, but line breaks and blanks stay where they are."""
+    return "".join(c for c in text.replace("\t", " ") if c == "\n" or unicodedata.category(c) not in _UNSEEN)
+
+
+_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")

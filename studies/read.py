@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +20,15 @@ from studies.study import Study
 CATALOGUE = Path(__file__).parent / "catalogue"
 LARGEST_FILE = 1_000_000
 """Bytes. A study file is written by hand."""
+DEEPEST = 20
+"""Levels of tables and lists; a study needs six."""
+MOST_ROWS = 1000
+"""Rows that are looked at once a problem is found."""
+MOST_TOLD = 50
+"""Problems of one file. Who made more has not misspelt something."""
+_PART = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')"""
+_DOTTED = re.compile(rf"(?<![\w-])(?:{_PART}[ \t]*+\.[ \t]*+){{{DEEPEST}}}")
+"""A dotted key that is too deep. tomllib takes minutes over a long one, so it is looked for before."""
 
 
 def _whole(value: Any) -> Any:
@@ -64,7 +73,7 @@ _SHAPES = {
     **dict.fromkeys(("name", "question", "execution", "device", "preset"), "text"),
     **dict.fromkeys(("steps", "warmup", "eval_every", "episodes", "random_episodes"), "a whole number"),
     **dict.fromkeys(("all", "settings"), "a table"),
-    "seeds": "a whole number (how many) or a list of them (which)",
+    "seeds": "a whole number (how many: 5) or a list of them (which: [0, 1, 2])",
     "densities": "a list of numbers in (0, 1], or of tables by learner",
     "methods": "a table of rows, each a method's name or a table with `base`",
     "axes": "a table of lists",
@@ -90,7 +99,7 @@ def find(name: str, store: Path) -> tuple[Path, str]:
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file. BadInput with the file and line for what is not TOML."""
+    """The tables of a TOML file. BadInput with the file and line for what is not TOML, or is nested too deep."""
     where = clean(str(path))
     try:
         if path.is_dir():
@@ -104,13 +113,53 @@ def read_file(path: Path) -> dict[str, Any]:
         raise BadInput(f"{where} is not text in UTF-8") from None
     except OSError as error:
         raise BadInput(f"{where}: {error.strerror}") from None
+    too_deep = f"{where}: tables or lists nested over {DEEPEST} deep; a study needs six levels at most"
+    if _DOTTED.search(text):
+        raise BadInput(too_deep)
     try:
         tables = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise BadInput(f"{where}: not TOML: {error}") from None
+    except RecursionError:
+        raise BadInput(too_deep) from None
+    except ValueError as error:  # Also of a number with thousands of digits, which is no TOMLDecodeError.
+        raise BadInput(f"{where}: not TOML: {error}{_advice(str(error), text.splitlines())}") from None
     if not tables:
         raise BadInput(f"{where} is empty: a study needs {', '.join(KEYS[:5])}")
+    if _deeper(tables, DEEPEST):
+        raise BadInput(too_deep)
     return tables
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    """Whether tables and lists are nested in more than so many levels."""
+    if not isinstance(value, dict | list):
+        return False
+    return levels == 0 or any(_deeper(v, levels - 1) for v in (value.values() if isinstance(value, dict) else value))
+
+
+def _advice(error: str, lines: list[str]) -> str:
+    """What to do about a line that is not TOML: where its key stands already, or what it may hold."""
+    found = re.search(r"at line (\d+)", error)
+    if found is None:
+        return ""
+    number = int(found[1])
+    line = lines[number - 1] if number <= len(lines) else ""
+    key = _key_of(line)
+    if "overwrite" in error or "twice" in error:
+        earlier = (n for n in range(number - 1, 0, -1) if _key_of(lines[n - 1]) == key)
+        first = next(earlier, None) if key else None
+        return f": {key!r} stands on line {first} and again on line {number}" if first is not None else ""
+    advice = [f"{key} is {_SHAPES[key]}"] if key in _SHAPES else []
+    advice += ["numbers have no leading 0"] if re.search(r"(?<![\w.\"'])0\d", line) else []
+    advice += ["text stands in quotes"] if "Invalid value" in error else []
+    return "".join(f"; {each}" for each in advice)
+
+
+def _key_of(line: str) -> str:
+    """The key that a line gives a value, or the table that it opens in brackets; else nothing."""
+    header = re.match(r"\s*(\[\[?[^\[\],=]+\]\]?)\s*(#|$)", line)
+    given = re.match(r"\s*([^=\[\]{},]+?)\s*=", line)
+    found = header or given
+    return re.sub(r"[\"'\s]", "", found[1]) if found else ""
 
 
 def study_from(
@@ -121,7 +170,9 @@ def study_from(
     try:
         file = StudyFile(**tables)
     except ValidationError as error:
-        found = [_problem(e, tables, where, text) for e in error.errors()]
+        errors = error.errors()
+        found = [_problem(e, tables, where, text) for e in errors[:MOST_TOLD]]
+        found += [f"{where}: {len(errors) - MOST_TOLD:,} more problems"] if len(errors) > MOST_TOLD else []
         raise BadInput(*dict.fromkeys(found)) from None
     problems = []
     if isinstance(file.seeds, int) and not 1 <= file.seeds <= 2**32:
@@ -131,12 +182,10 @@ def study_from(
     densities: list[Any] = []
     for density in file.densities:
         shares = density if isinstance(density, Mapping) else {"": density}
-        for share in shares.values():
-            try:
-                check_density(float(share))
-            except ValueError as error:
-                problems.append(f"{where}{_line('densities', text)}: densities: {error}")
-        densities.append(dict(density) if isinstance(density, Mapping) else float(density))
+        wrong = [problem for share in shares.values() if (problem := _no_density(share))]
+        problems += [f"{where}{_line('densities', text)}: densities: {problem}" for problem in wrong]
+        if not wrong:  # Else every row would tell it again.
+            densities.append(dict(density) if isinstance(density, Mapping) else float(density))
     if file.execution not in ("auto", "masked", "sparse"):
         problems.append(f"{where}: execution must be 'auto', 'masked' or 'sparse', not {file.execution!r}")
     if file.execution == "sparse" and file.device != "cpu":
@@ -175,18 +224,30 @@ def study_from(
     return study
 
 
+def _no_density(share: float) -> str:
+    """What is wrong with a number as a density; nothing if it is one."""
+    try:
+        check_density(float(share))
+    except OverflowError:
+        return "density is the share of weights that stays, in (0, 1], not a number of hundreds of digits"
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def _further(study: Study, registry: Registry) -> list[str]:
     """What is wrong with environments and rows too, so that mending one problem does not uncover the next."""
     from rl.environment import EnvironmentRefused, check
 
     problems: list[str] = []
-    for env in study.envs:
+    for env in dict.fromkeys(study.envs):
         try:
             check(env)
         except EnvironmentRefused as error:
             problems.append(f"envs: {error}")
+    one = replace(study, seeds=study.seeds[:1])  # Seeds make no difference to a row, and there may be billions.
     try:
-        study.cells(registry) if not study.misnumbered() else None
+        one.cells(registry) if not study.misnumbered() and one.rows() <= MOST_ROWS else None
     except BadInput as bad:
         problems += bad.problems
     return problems
@@ -205,7 +266,9 @@ def _with_preset(tables: dict[str, Any], registry: Registry) -> dict[str, Any]:
     if isinstance(envs, list) and all(isinstance(env, str) for env in envs):
         tables = {**tables, "envs": preset.environments(envs)}
     own = tables.get("settings") or {}
-    mine = own.get(preset.agent, {}) if isinstance(own, Mapping) else {}
+    mine = own.get(preset.agent, {}) if isinstance(own, Mapping) else None
+    if not isinstance(mine, Mapping):
+        return {"agents": [preset.agent], **preset.run, **tables}  # What is no table is refused as such.
     settings = {**own, preset.agent: {**preset.settings, **mine}}
     return {"agents": [preset.agent], **preset.run, **tables, "settings": settings}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from registry import Bound, Registry, part
 from studies.contents import Run, canonical
 from studies.executors.local import cores
 from studies.options import Options
+from studies.premises import unsafe
 from studies.problems import BadInput, clean
 from studies.progress import Progress
 from studies.rounds import Rounds
@@ -19,6 +21,12 @@ from studies.study import RANDOM_POLICY, Cell, Study, resolved
 
 MOST_CELLS = 100_000
 """Larger grids are asked for by --yes."""
+SECONDS_AN_UPDATE, MEGABYTES_A_RUN = 0.005, 2
+"""What a run costs, roughly."""
+MOST_ASKED = 10_000_000
+"""Updates at which a schedule is asked whether anything will happen."""
+FAST = 0.1
+"""Learning rates from here on are said to be large: Adam's usual one is 3e-4."""
 
 
 @dataclass
@@ -35,7 +43,11 @@ class Plan:
 def plan(study: Study, store: Store, registry: Registry, options: Options) -> Plan:
     """Check a study from end to end without writing anything. BadInput with every problem that was found."""
     if study.rows() > MOST_CELLS and not options.yes:
-        raise BadInput(f"the grid has {study.rows():,} runs, over {MOST_CELLS:,}: add --yes if that is meant")
+        hours = study.rows() * (study.steps * SECONDS_AN_UPDATE + 5) / 3600 / (options.workers or cores())
+        raise BadInput(
+            f"the grid has {study.rows():,} runs, over {MOST_CELLS:,}: about {hours:,.0f} hours and "
+            f"{study.rows() * MEGABYTES_A_RUN / 1000:,.0f} GB; add --yes if that is meant"
+        )
     _executor(registry, options)
     for logger in options.loggers:
         registry.entry("logger", logger)
@@ -47,10 +59,13 @@ def plan(study: Study, store: Store, registry: Registry, options: Options) -> Pl
         problems += bad.problems
     if problems:
         raise BadInput(*problems)
-    problems = _rehearsed(cells, sizes, registry) or _too_large(study, cells, sizes, options)
+    problems = _too_large(study, cells, sizes, options) or _rehearsed(cells, sizes, registry)
     if problems:
         raise BadInput(*problems)
     runs = {cell.run.id: cell.run for cell in cells}
+    problems = unsafe(store.root, [store.study_folder(study.name), *map(store.run_folder, runs)])
+    if problems:
+        raise BadInput(*problems)
     if not options.replace:
         store.check_study(study.name, cells)
     finished = [run_id for run_id in runs if store.is_finished(run_id)]
@@ -87,7 +102,9 @@ def _executor(registry: Registry, options: Options) -> Bound:
     return bound
 
 
-def estimate(plan: Plan, store: Store, options: Options, seconds_per_update: float = 0.005) -> dict[str, str]:
+def estimate(
+    plan: Plan, store: Store, options: Options, seconds_per_update: float = SECONDS_AN_UPDATE
+) -> dict[str, str]:
     """What a plan would cost, roughly: 5 ms an update, 0.2 ms a step of simulation."""
     workers = options.workers or cores()
     seconds = sum(run.updates * seconds_per_update + _simulated(run) * 2e-4 + 5 for run in plan.pending)
@@ -96,7 +113,7 @@ def estimate(plan: Plan, store: Store, options: Options, seconds_per_update: flo
         "runs": f"{len(plan.runs)} ({len(plan.pending)} to do)",
         "hours": f"about {seconds / 3600 / workers:.2g} with {workers} workers",
         "memory": f"about {0.7 * workers:.1f} GB and the replay buffers",
-        "disk": f"about {len(learning) * 2 + 0.1:.1f} MB in {store.root}",
+        "disk": f"about {len(learning) * MEGABYTES_A_RUN + 0.1:.1f} MB in {store.root}",
     }
 
 
@@ -108,7 +125,7 @@ def _environments(study: Study, registry: Registry, options: Options) -> tuple[d
 
     found: dict[str, tuple[int, int]] = {}
     problems, seed = [], stream(0, "environment", 1)
-    for name in study.envs:
+    for name in dict.fromkeys(study.envs):
         try:
             env: Any = make(name, allow_import=options.allow_env_import)
             for words in study.wrappers:
@@ -153,8 +170,9 @@ def _rehearsed(cells: Sequence[Cell], sizes: Mapping[str, tuple[int, int]], regi
                     called.add(words)
                     rehearse_method(method, registry, total=cell.run.updates)
             rehearse(cell.run, sizes[cell.run.env], registry)
-        except (ValueError, RuntimeError) as error:
-            problem = f"[methods] {cell.label!r} on {cell.run.env}: {error}"
+        except Exception as error:
+            what = str(error) if isinstance(error, ValueError | RuntimeError) else f"{type(error).__name__}: {error}"
+            problem = f"[methods] {cell.label!r} on {cell.run.env}: {what}"
             problems += [] if problem in problems else [problem]
     return problems
 
@@ -166,19 +184,33 @@ def _too_large(
     from rl.replay import bytes_needed
 
     workers = min(options.workers or cores(), len(cells))
-    worst = 0
+    worst = widest = 0
     for cell in cells:
         capacity = cell.run.replay.settings.get("capacity")
         if cell.run.methods and isinstance(capacity, int):
             filled = min(capacity, cell.run.steps)
             worst = max(worst, bytes_needed(*sizes[cell.run.env], filled))
+        if cell.run.execution == "masked" and cell.run.device == "cpu":
+            widest = max(widest, _network_bytes(cell.run))
     free = _free_memory()
+    problems = []
     if free and worst * workers > free:
-        return [
-            f"replay: {workers} workers need {worst * workers / 1e9:.1f} GB for their buffers and {free / 1e9:.1f} GB "
+        problems.append(
+            f"replay: {workers} workers need {worst * workers / 1e9:,.1f} GB for their buffers and {free / 1e9:.1f} GB "
             "are free: lower the capacity, or --workers"
-        ]
-    return []
+        )
+    if free and widest * workers > free:
+        problems.append(
+            f"hidden: {workers} workers need {widest * workers / 1e9:,.1f} GB for their networks and "
+            f"{free / 1e9:.1f} GB are free: lower the widths, or --workers"
+        )
+    return problems
+
+
+def _network_bytes(run: Run) -> int:
+    """At least: the weights between hidden layers, their gradients and two moments, in float32."""
+    hidden = [widths for name, widths in run.agent.settings.items() if name.endswith("_hidden")]
+    return sum(16 * a * b for widths in hidden for a, b in itertools.pairwise(widths))
 
 
 def _free_memory() -> int:
@@ -198,7 +230,22 @@ def _notes(
     if options.workers > cores():
         notes.append(f"{options.workers} workers share {cores()} cores: each run will be slower")
     notes += _eventless(cells, registry)
-    return notes
+    return notes + _dense_once(study, cells) + _fast(cells)
+
+
+def _dense_once(study: Study, cells: Sequence[Cell]) -> list[str]:
+    """Rows that the study's densities do not multiply, though no density is their own."""
+    once = {c.label for c in cells if all(method.eligible.name == "none" for method in c.run.methods.values())}
+    rows = [repr(label) for label in study.methods if study.densities and label in once and label != RANDOM_POLICY]
+    takes = "takes" if len(rows) == 1 else "take"
+    return [f"densities: {', '.join(rows)} {takes} part once, being dense"] if rows else []
+
+
+def _fast(cells: Sequence[Cell]) -> list[str]:
+    """Learning rates with which networks diverge, as a rule."""
+    rates = {cell.run.agent.settings.get("learning_rate") for cell in cells}
+    fast = sorted(rate for rate in rates if isinstance(rate, float) and rate >= FAST)
+    return [f"learning_rate = {rate:g} is large, the usual one is 0.0003: runs may diverge" for rate in fast]
 
 
 def _eventless(cells: Sequence[Cell], registry: Registry) -> list[str]:
@@ -211,13 +258,21 @@ def _eventless(cells: Sequence[Cell], registry: Registry) -> list[str]:
                 continue
             key = canonical([str(method.schedule), cell.run.updates])
             if key not in done:
-                schedule, total = registry.bind("schedule", method.schedule), cell.run.updates
-                steps = range(1, total + 1)
-                # As of a network that is as dense as it will be: what it does before is a budget's doing.
-                done[key] = any(schedule(step=step, total=total, density=1.0, final=1.0) > 0 for step in steps)
+                done[key] = _has_event(registry.bind("schedule", method.schedule), cell.run.updates)
             if not done[key]:
                 notes[f"{cell.label!r}: no change of topology falls into its {cell.run.updates} updates"] = None
     return list(notes)
+
+
+def _has_event(schedule: Bound, total: int) -> bool:
+    """Whether a schedule ever swaps; so it is taken to be where asking at every step would take minutes, or raises."""
+    if total > MOST_ASKED:
+        return True
+    try:
+        # As of a network that is as dense as it will be: what it does before is a budget's doing.
+        return any(schedule(step=step, total=total, density=1.0, final=1.0) > 0 for step in range(1, total + 1))
+    except Exception:  # A part that raises late fails its run, not the study.
+        return True
 
 
 def _simulated(run: Run) -> int:

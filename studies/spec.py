@@ -128,6 +128,10 @@ def changed(
             allowed = ["base", "density", *_FIELDS, *known]
             raise PartError(f"unknown key {field!r}. {nearest(field, allowed)}Allowed: {', '.join(allowed)}")
     if "density" in changes:  # Last, whatever the order of the keys: it is a setting of the allocation that was chosen.
+        if not (lenient or _is_sparse(replace(method, **new))):
+            raise PartError(
+                f"density = {changes['density']!r}: dense weights have none; leave it out, or choose another base"
+            )
         new["allocation"] = new.get("allocation", method.allocation).with_settings(density=changes["density"])
     return replace(method, **new)
 

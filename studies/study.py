@@ -16,9 +16,13 @@ from sparsity import Method
 from sparsity.execution.choice import NOMINAL_BATCH, Resolved, can_be_held, needs_dense, planned_execution
 from studies.contents import Run, foreign_sources, part_from
 from studies.problems import BadInput
-from studies.spec import Choice, Density, choose, takes
+from studies.spec import Choice, Density, changed, choose, takes
 
 RANDOM_POLICY = "Random policy"
+MOST = 10**12
+"""Of steps and episodes: no run counts further."""
+WIDEST = 1_000_000
+"""Units of a layer: a matrix of two such layers has 4 TB."""
 
 
 @dataclass(frozen=True)
@@ -63,16 +67,19 @@ class Study:
         problems = [f"{key}: {problem}" for key, problem in self.misnumbered()] + self._unbuildable(registry)
         if problems:
             raise BadInput(*problems)
+        misshared = self._misshared(registry)
+        problems += misshared.values()
+        sound = replace(self, all={key: words for key, words in self.all.items() if key not in misshared})
         cells: list[Cell] = []
         for agent, env in itertools.product(self.agents, self.envs):
             for label, words in self.methods.items():
                 for axes in self._axes():
                     try:
-                        cells += self._row(agent, env, label, words, axes, registry)
+                        cells += sound._row(agent, env, label, words, axes, registry)
                     except ValueError as error:
                         problem = f"[methods] {label!r}: {error}"
                         problems += [] if problem in problems else [problem]
-        problems += self._unused_shared(registry)
+        problems += sound._unused_shared(registry)
         if problems:
             raise BadInput(*problems)
         return [*cells, *self._random_cells(registry)]
@@ -88,6 +95,11 @@ class Study:
             (name, f"must be at least {least}, not {getattr(self, name)}")
             for name, least in (("steps", 1), ("warmup", 0), ("episodes", 1), ("random_episodes", 0), ("eval_every", 1))
             if getattr(self, name) is not None and getattr(self, name) < least
+        ]
+        problems += [
+            (name, f"must be at most 10**12, not {getattr(self, name)}")
+            for name in ("steps", "warmup", "episodes", "random_episodes", "eval_every")
+            if getattr(self, name) is not None and getattr(self, name) > MOST
         ]
         if self.warmup >= 0 and self.warmup >= self.steps >= 1:
             leaves = f"{self.warmup} leaves none of {self.steps} steps to train: lower it, say by --set warmup=0"
@@ -106,7 +118,7 @@ class Study:
     def _unbuildable(self, registry: Registry) -> list[str]:
         """Build each agent once, so that a bad setting is told once and not for every row."""
         problems = []
-        for agent in self.agents:
+        for agent in dict.fromkeys(self.agents):
             try:
                 smallest(self._agent(agent, {}, registry), registry).learners()
             except ValueError as error:
@@ -134,8 +146,9 @@ class Study:
         choice = choose(words, registry, preset=preset, shared=[self.all, method_axes], learners=learners)
         shown = {key: _shown(value) for key, value in axes.items()}
         cells = []
+        for asked in self.densities:
+            _check_learners(asked, learners)
         for density in self._densities_of(choice, registry):
-            _check_learners(density, learners)
             placed = choice if density is None else choice.at(density, registry)
             methods = {learner: placed.of(learner).resolved(registry) for learner in learners}
             where = shown | ({"density": _shown(density)} if isinstance(density, Mapping) else {})
@@ -162,6 +175,9 @@ class Study:
                 raise PartError(f"agent {agent!r} has no hidden layers to set")
             settings = dict.fromkeys(widths, hidden) | settings
         chosen = registry.resolve("agent", Part(agent, settings))
+        for name, widths in chosen.settings.items():
+            if _widths(name) and max(widths, default=0) > WIDEST:
+                raise PartError(f"{name} of {agent} is {list(widths)}; a layer has at most {WIDEST:,} units")
         batch, capacity = (
             chosen.settings.get("batch_size"),
             resolved("replay", self.replay, registry).settings.get("capacity"),
@@ -210,9 +226,14 @@ class Study:
             return "masked"
         batch = agent.settings.get("batch_size", NOMINAL_BATCH)
         widths = {name: agent.settings.get(f"{name}_hidden", ()) for name in sparse}
-        meant = {
-            planned_execution(widths[name], batch, self.device, method, registry) for name, method in sparse.items()
-        }
+        try:
+            meant = {
+                planned_execution(widths[name], batch, self.device, method, registry) for name, method in sparse.items()
+            }
+        except ValueError:
+            raise
+        except Exception:  # A part of a plugin. The rehearsal asks it again, and names it.
+            return "masked"
         return "sparse" if meant == {"sparse"} else "masked"
 
     def _random_cells(self, registry: Registry) -> list[Cell]:
@@ -223,6 +244,17 @@ class Study:
         wrappers = tuple(resolved("wrapper", words, registry) for words in self.wrappers)
         runs = [Run(env, agent, {}, 0, 0, 0, 1, self.random_episodes, replay, wrappers) for env in self.envs]
         return [Cell(RANDOM_POLICY, None, {}, replace(run, foreign=foreign_sources(run, registry))) for run in runs]
+
+    def _misshared(self, registry: Registry) -> dict[str, str]:
+        """What is wrong with keys under [all] by themselves: no row may take its share, and then nobody else looks."""
+        problems = {}
+        for key, words in self.all.items():
+            try:
+                plain = changed(Method(), {key: words}, registry, lenient=True)
+                plain.check(registry) if not isinstance(getattr(plain, key, None), Part) else None
+            except PartError as error:
+                problems[key] = f"[all] {error}"
+        return problems
 
     def _unused_shared(self, registry: Registry) -> list[str]:
         """A setting under [all] that no part of its kind knows is a misspelling; rows that lack it are passed by."""

@@ -133,7 +133,7 @@ FILES: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
     "prose": ("hello world", ("study.toml", "not TOML", "line 1")),
     "list": ("[1, 2]", ("study.toml", "not TOML")),
     "key twice": (changed("seeds = 1", "seeds = 1\nseeds = 2"), ("study.toml", "not TOML", "line 4")),
-    "nested": (FILE + "x = " + "[" * 5000 + "]" * 5000, ("study.toml", "not TOML")),
+    "nested": (FILE + "x = " + "[" * 5000 + "]" * 5000, ("study.toml", "20 deep")),
     # What cannot be done
     "warm-up as long as the run": (with_key("warmup = 120"), ("warmup: 120", "120 steps", "--set warmup=0")),
     "warm-up negative": (with_key("warmup = -1"), ("warmup", "at least 0", "-1")),
