@@ -72,8 +72,8 @@ def work(run: Run, attempt: Attempt, registry: Registry, report: Report, notice:
         loaded = None
     beside: dict[str, Any] = {"attempts": attempt.number}
     changed = ""
+    attempt.note(resumed=loaded.about["step"] if loaded else 0)
     if loaded:
-        attempt.note(resumed=loaded.about["step"])
         changed = "; ".join(filter(None, (loaded.about["drift"], drift(loaded.about["world"], now))))
         beside |= {"drift": changed} if changed else {}
     about = {"run": run.id, "attempt": attempt.number, "world": now, "drift": changed}

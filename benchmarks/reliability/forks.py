@@ -25,6 +25,7 @@ class Child:
     """
 
     def __init__(self, work: Callable[[Callable[[str], None]], None]) -> None:
+        self.patience = PATIENCE
         self._read, write = os.pipe()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # Of forks beside threads: none of ours holds a lock.
@@ -56,6 +57,7 @@ class Child:
         """SIGKILL in so many seconds; then what it had said is in `lines`."""
         time.sleep(after)  # Not a loop until then: it would take the core on which the child just spoke.
         os.kill(self.pid, signal.SIGKILL)
+        self.patience = PATIENCE
         self.end()
 
     def end(self) -> int:
@@ -67,8 +69,8 @@ class Child:
 
     def _listen(self) -> bool:
         """Take what is on the pipe; False at its end."""
-        if not select.select([self._read], [], [], PATIENCE)[0]:
-            raise TimeoutError(f"a child said nothing for {PATIENCE:.0f} s after {self.lines[-1:]}")
+        if not select.select([self._read], [], [], self.patience)[0]:
+            raise TimeoutError(f"a child said nothing for {self.patience:.1f} s after {self.lines[-1:]}")
         piece = os.read(self._read, 2**16)
         *whole, self._rest = (self._rest + piece).split(b"\n")
         self.lines += [line.decode() for line in whole]
