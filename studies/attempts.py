@@ -94,10 +94,10 @@ def alone(run_folder: Path) -> Iterator[None]:
         yield
 
 
-def publish(attempt: Attempt) -> None:
-    """Move what an attempt has written, but for checkpoints, into the run's folder. Call it `alone`, as the latest."""
+def publish(attempt: Attempt, *, with_checkpoints: bool = False) -> None:
+    """Move what an attempt has written into the run's folder. Call it `alone`, as the latest."""
     for entry in sorted(attempt.folder.iterdir()):
-        if entry.name == CHECKPOINT:
+        if entry.name == CHECKPOINT and not with_checkpoints:
             continue
         place = attempt.run_folder / entry.name
         if entry.is_file():  # Logs are written row by row, and may not have reached the disk.

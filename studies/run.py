@@ -138,6 +138,7 @@ def main(arguments: list[str]) -> int:
                 registry.load_file(file)
             with store.claim(run_id, stale_after=words.number("--stall-after", 0.0)) as beat:
                 if store.is_finished(run_id):
+                    store.sweep(run_id)
                     return 0
                 _carry_out(store, run_id, registry, beat, notice, words)
         except Leave as left:

@@ -104,9 +104,14 @@ class Store:
         folder = attempt.run_folder
         with alone(folder):
             attempt.demand_latest()
-            publish(attempt)
+            publish(attempt, with_checkpoints=keep_checkpoints)
             self._declare(folder, [CONTENTS, *files])
-        clear(folder, keep=attempt if keep_checkpoints else None)
+        self.sweep(attempt.run_folder.name)
+
+    def sweep(self, run_id: str) -> None:
+        """Delete what attempts have left of a finished run, its last process killed in the moment before."""
+        if self.is_finished(run_id):
+            clear(self.run_folder(run_id))
 
     def _declare(self, folder: Path, names: list[str]) -> None:
         result = _json(folder / RESULT)

@@ -22,7 +22,7 @@ from unittest.mock import patch
 
 from benchmarks.reliability.forks import Child
 from benchmarks.reliability.ledger import Outcome
-from benchmarks.reliability.runs import ENDS, hurried
+from benchmarks.reliability.runs import ENDS, PATIENT, hurried
 from benchmarks.reliability.zygote import zygote
 from rl.environment import make
 from studies.attempts import attempts
@@ -93,7 +93,7 @@ def chain(seed: int, *, most: int = 60) -> tuple[list[str], int]:
         while killed < most:
             with Child(lambda say: carry_out(root, workers)) as child:
                 with suppress(TimeoutError):
-                    child.patience = draw.random() * LASTS
+                    child.patience = draw.random() * LASTS * (1 + killed / PATIENT)
                     child.end()
                 if child.code is None:
                     child.kill()

@@ -86,13 +86,14 @@ def chain(seed: int, where: Counter[str], *, most: int = 40) -> tuple[list[str],
     store = Store(root)
     store.prepare(run)
     wrong: list[str] = []
-    killed = saved = 0
+    killed = saved = known = 0
     try:
-        while not store.is_finished(run.id) and killed < most:
+        while killed < most:
             with Child(partial(work, store, run, draw.choice(OFTEN))) as child:
                 early = draw.random() < EARLY
                 if early or child.hear(1):
-                    child.kill(draw.random() * LASTS)
+                    # Longer and longer, or a run whose episodes take longer than that would never come to its end.
+                    child.kill(draw.random() * LASTS * (1 + killed / PATIENT))
                 else:
                     child.end()
             if child.code == 0:
@@ -101,9 +102,10 @@ def chain(seed: int, where: Counter[str], *, most: int = 40) -> tuple[list[str],
                 return [f"ended by itself: {child.code} {child.lines[-1:]}"], killed
             killed += 1
             where[phase(child.lines)] += 1
-            resumed = resumed_at(store, run)
-            if resumed is not None and resumed < saved:
+            number, resumed = resumed_at(store, run)
+            if number > known and resumed is not None and resumed < saved:
                 wrong.append(f"went on from step {resumed}, and step {saved} had been saved")
+            known = number
             saved = max([saved, *(int(line.partition(" ")[2]) for line in child.lines if line.startswith("saved"))])
         wrong += ended_wrong(store, run, undisturbed(kind))
     finally:
@@ -117,17 +119,18 @@ OFTEN: Final = (0.0, 0.02, 0.1)
 """Seconds between checkpoints of an attempt: the one that is drawn."""
 EARLY: Final = 0.1
 """Chance of a kill that may come before anything is trained."""
+PATIENT: Final = 5
+"""Kills after which the next may come twice as late."""
 LASTS: Final = 0.5
 """Seconds within which a process is killed once its training has begun."""
 
 
-def resumed_at(store: Store, run: Run) -> int | None:
-    """The step that the last attempt went on from, if it came so far."""
+def resumed_at(store: Store, run: Run) -> tuple[int, int | None]:
+    """The last attempt's number, and the step that it went on from, if it came so far."""
     for attempt in attempts(store.run_folder(run.id))[-1:]:
         with suppress(OSError):
-            step: int | None = attempt.record().get("resumed")
-            return step
-    return None
+            return attempt.number, attempt.record().get("resumed")
+    return 0, None
 
 
 def work(store: Store, run: Run, often: float, say: Callable[[str], None]) -> None:
