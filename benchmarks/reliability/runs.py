@@ -22,6 +22,7 @@ from unittest.mock import patch
 from benchmarks.reliability.forks import Child
 from benchmarks.reliability.ledger import Outcome
 from registry import Registry
+from rl.environment import make
 from rl.train import Training
 from studies.attempts import attempts
 from studies.contents import Run
@@ -68,6 +69,7 @@ def registry() -> Registry:
 def kills(count: int, seed: int) -> Outcome:
     """`count` kills; runs one after the other, each killed until it is done. A run that went wrong is a failure."""
     notes, where, done, number = [], Counter[str](), 0, 0
+    make("InvertedPendulum-v5").close()  # Its simulator is imported here, not by every process anew.
     with hurried():
         while done < count and len(notes) < ENOUGH:
             wrong, killed = chain(seed + number, where)
