@@ -11,7 +11,7 @@ from typing import Any, Literal
 from registry import Entry, Part, Registry, part
 from sparsity import Method
 
-RESULTS_VERSION = 3
+RESULTS_VERSION = 4
 """Raised whenever the same contents would give other results. See "Changes results" in the changelog."""
 
 
