@@ -19,6 +19,7 @@ from rl import (
     Evaluation,
     Record,
     Signals,
+    Training,
     UniformReplay,
     env_seed,
     evaluate,
@@ -259,3 +260,26 @@ def test_a_learner_without_gradients_has_no_gradient_norm() -> None:
     for parameter in learned.actor.parameters():
         parameter.grad = torch.ones_like(parameter)
     assert [name for name in norms(learned.learners()) if name.startswith("grad_norm/")] == ["grad_norm/actor"]
+
+
+def test_an_episode_s_record_is_the_last_of_its_step() -> None:
+    records = run(agent(1), Paid(length=5), steps=30, eval_every=5, signals_every=5)
+    for index, record in enumerate(records):
+        if isinstance(record, Episode):
+            assert all(later.step > record.step for later in records[index + 1 :])
+
+
+def test_a_state_is_to_be_had_between_episodes_alone() -> None:
+    settings: dict[str, Any] = {"seed": 0, "steps": 30, "warmup": 10, "eval_every": 7, "episodes": 1}
+    training = Training(
+        agent(1), Paid(length=5), Paid(length=5), uniform(1, 1), **settings, device=CPU, dtype=torch.float32
+    )
+    asked = 0
+    for record in training:
+        if isinstance(record, Episode):
+            assert training.state_dict()["step"] == training.step == record.step
+            asked += 1
+        elif record.step % 5:
+            with pytest.raises(RuntimeError, match="an episode is under way"):
+                training.state_dict()
+    assert asked == 6
