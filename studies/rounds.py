@@ -52,7 +52,7 @@ class Rounds:
             run_id = self._queue.popleft()
             if self._settled(run_id):
                 continue
-            if self._store.holder(run_id):
+            if self._holder(run_id):
                 self._hold(run_id)
             else:
                 yield Job(run_id, self._command(run_id), self._options.stall_after)
@@ -60,11 +60,17 @@ class Rounds:
     def _settled(self, run_id: str) -> bool:
         """Whether a run needs nothing more, as somebody else has finished it or seen it fail since we began."""
         with self._bookkeeping:
-            if self._store.is_finished(run_id) or self._store.failed_at(run_id) > self._failed_before[run_id]:
-                self._end(run_id, *self._store.status(run_id))
-            else:
-                return False
-        return True
+            finished = self._store.is_finished(run_id)
+            status, cause = self._store.status(run_id)
+            # One that failed and is tried again by somebody is running: it is waited for.
+            failed = status == "failed" and self._store.failed_at(run_id) > self._failed_before[run_id]
+            if finished or failed:
+                self._end(run_id, status, cause)
+            return finished or failed
+
+    def _holder(self, run_id: str) -> str:
+        """Who is at a run, and need not be taken for dead."""
+        return self._store.holder(run_id, stale_after=self._options.stall_after)
 
     def _hear(self, run_id: str, record: Mapping[str, Any]) -> None:
         with self._bookkeeping:
@@ -111,7 +117,7 @@ class Rounds:
             for run_id in list(self._held):
                 if self._settled(run_id):
                     self._held.remove(run_id)
-                elif not self._store.holder(run_id):
+                elif not self._holder(run_id):
                     self._held.remove(run_id)
                     self._queue.append(run_id)
             if self._held and not self._queue:
