@@ -106,7 +106,7 @@ class Store:
             attempt.demand_latest()
             publish(attempt)
             self._declare(folder, [CONTENTS, *files])
-        clear(folder, keep=attempt if keep_checkpoints else None)
+        clear(folder, before=attempt if keep_checkpoints else None)
 
     def _declare(self, folder: Path, names: list[str]) -> None:
         result = _json(folder / RESULT)
