@@ -11,7 +11,7 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,9 +74,13 @@ def attempts(run_folder: Path) -> list[Attempt]:
     return [Attempt(run_folder, number) for number in sorted(numbers)]
 
 
-def begin(run_folder: Path) -> Attempt:
-    """The next attempt, with its folder. From now on no earlier one counts."""
+def begin(run_folder: Path, still_held: Callable[[], None] = lambda: None) -> Attempt:
+    """The next attempt, with its folder. From now on no earlier one counts.
+
+    `still_held` raises if somebody else has taken the run over.
+    """
     with alone(run_folder):
+        still_held()
         number = max((attempt.number for attempt in attempts(run_folder)), default=0) + 1
         attempt = Attempt(run_folder, number)
         make_folder(attempt.folder)
@@ -108,8 +112,9 @@ def publish(attempt: Attempt, *, with_checkpoints: bool = False) -> None:
     sync(attempt.run_folder)
 
 
-def clear(run_folder: Path, keep: Attempt | None = None) -> None:
-    """Delete the folders of attempts, but for one; what they say of themselves stays."""
+def clear(run_folder: Path, before: Attempt | None = None) -> None:
+    """Delete the folders of attempts, or of those before one; what they say of themselves stays."""
     for attempt in attempts(run_folder):
-        if attempt != keep and attempt.folder.is_dir():
+        # A later one than `before` may have begun meanwhile, and is at work there.
+        if (before is None or attempt.number < before.number) and attempt.folder.is_dir():
             shutil.rmtree(attempt.folder, ignore_errors=True)

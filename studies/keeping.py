@@ -61,6 +61,6 @@ class Keeper:
         self._checkpoints.save(underway.state_dict(), self._about, underway.step)
         self._saved += 1
         if self._saved == 2:
-            clear(self._attempt.run_folder, keep=self._attempt)
+            clear(self._attempt.run_folder, before=self._attempt)
         self._last = time.monotonic()
         self._cost = self._last - started

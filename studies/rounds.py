@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
 import time
@@ -12,7 +11,7 @@ from typing import Any, Final
 
 from registry import Bound
 from studies.contents import Run
-from studies.executors.process import Job
+from studies.executors.process import LEFT, Job, how
 from studies.options import Options
 from studies.progress import Progress
 from studies.store import Store
@@ -20,8 +19,6 @@ from studies.store import Store
 HELD: Final = 75
 """Exit code of a run that another process is working on: sysexits.h's "try again later", which no traceback gives."""
 HELD_BY_ANOTHER: Final = "held by another runner"
-LEFT: Final = (128 + signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGUSR1)
-"""Exit codes of a run that was told to leave, and has saved its state."""
 LOOK: Final = 1.0
 """Seconds between two looks at a run that somebody else holds."""
 
@@ -52,7 +49,7 @@ class Rounds:
             run_id = self._queue.popleft()
             if self._settled(run_id):
                 continue
-            if self._store.holder(run_id):
+            if self._holder(run_id):
                 self._hold(run_id)
             else:
                 yield Job(run_id, self._command(run_id), self._options.stall_after)
@@ -60,11 +57,17 @@ class Rounds:
     def _settled(self, run_id: str) -> bool:
         """Whether a run needs nothing more, as somebody else has finished it or seen it fail since we began."""
         with self._bookkeeping:
-            if self._store.is_finished(run_id) or self._store.failed_at(run_id) > self._failed_before[run_id]:
-                self._end(run_id, *self._store.status(run_id))
-            else:
-                return False
-        return True
+            finished = self._store.is_finished(run_id)
+            status, cause = self._store.status(run_id)
+            # One that failed and is tried again by somebody is running: it is waited for.
+            failed = status == "failed" and self._store.failed_at(run_id) > self._failed_before[run_id]
+            if finished or failed:
+                self._end(run_id, status, cause)
+            return finished or failed
+
+    def _holder(self, run_id: str) -> str:
+        """Who is at a run, and need not be taken for dead."""
+        return self._store.holder(run_id, stale_after=self._options.stall_after)
 
     def _hear(self, run_id: str, record: Mapping[str, Any]) -> None:
         with self._bookkeeping:
@@ -76,7 +79,7 @@ class Rounds:
                 self._ended(run_id, record["ended"], str(record["cause"]).strip())
 
     def _ended(self, run_id: str, code: int, words: str) -> None:
-        cause = words or _how(code)
+        cause = words or how(code)
         if self._store.is_finished(run_id):
             self._end(run_id, *self._store.status(run_id))
         elif code == HELD:
@@ -111,7 +114,7 @@ class Rounds:
             for run_id in list(self._held):
                 if self._settled(run_id):
                     self._held.remove(run_id)
-                elif not self._store.holder(run_id):
+                elif not self._holder(run_id):
                     self._held.remove(run_id)
                     self._queue.append(run_id)
             if self._held and not self._queue:
@@ -135,14 +138,3 @@ class Rounds:
         # -P: the folder that the command is given in is no place to import from.
         store = str(self._store.root.resolve())
         return (sys.executable, "-P", "-m", "studies.run", store, run_id, *files, *flags)
-
-
-def _how(code: int) -> str:
-    if code < 0:
-        try:
-            return f"was killed by signal {-code} ({signal.Signals(-code).name})"
-        except ValueError:
-            return f"was killed by signal {-code}"
-    if code in LEFT:
-        return f"was told to leave by signal {code - 128}"
-    return f"ended with exit code {code} and left no result"

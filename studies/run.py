@@ -20,7 +20,7 @@ import torch
 
 from registry import PartError, Registry, use_registry
 from rl.signals import Diverged
-from studies.attempts import Attempt, Superseded, begin
+from studies.attempts import Attempt, Superseded, begin, clear
 from studies.contents import Run, foreign_sources
 from studies.keeping import Drifted, Keeper, last
 from studies.leaving import Leave, Notice
@@ -166,18 +166,23 @@ def _carry_out(
     run = store.load_run(run_id)
     if foreign_sources(run, registry) != dict(run.foreign):
         raise PartError("the source of a plugin changed since the study was started: give the command again")
-    attempt = begin(store.run_folder(run_id))
-    os.chdir(attempt.folder)  # mujoco writes its log into the working folder.
+    attempt = begin(store.run_folder(run_id), beat)
+    if store.is_finished(run_id):  # By one that was taken for dead, a moment before it was refused.
+        clear(store.run_folder(run_id))
+        return
 
     def report(record: Mapping[str, Any]) -> None:
         beat()
         _print(record)
 
     try:
+        os.chdir(attempt.folder)  # mujoco writes its log into the working folder.
         files = work(run, attempt, registry, report, notice, words)
     except BaseException as error:
         with suppress(OSError, ValueError):
             attempt.note(ended=time.time(), by=f"{type(error).__name__}: {error}"[:1000])
+        if isinstance(error, Exception):
+            attempt.demand_latest()  # Its folder may be gone under it: that is no failure of the run.
         raise
     os.chdir(store.run_folder(run_id))
     store.finish(attempt, files, keep_checkpoints="--keep-buffers" in words.flags)

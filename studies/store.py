@@ -207,21 +207,29 @@ class Store:
         """Hold a run while working on it; what it gives is to be called as the work goes on. Held if another does.
 
         The lock goes with the process. One that was held for `stale_after` seconds without a sign of work is taken over
-        (0: never): its holder hangs, or its end was not noticed.
+        (0: never): its holder hangs, or its end was not noticed. It is told so, by Held, at its next sign of work.
         """
         path = self.run_folder(run_id) / LOCK
         with _held(path, stale_after) as lock:
             lock.truncate(0)
             lock.write(f"process {os.getpid()} on {os.uname().nodename} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
             lock.flush()
-            yield lambda: os.utime(lock.fileno())
 
-    def holder(self, run_id: str) -> str:
-        """Who is working on a run, as it said itself; nothing if nobody is."""
+            def beat() -> None:
+                os.utime(lock.fileno())
+                if not _is_named(lock, path):
+                    raise Held(f"run {run_id} was taken over: this process had shown no sign of work for too long")
+
+            yield beat
+
+    def holder(self, run_id: str, *, stale_after: float = 0.0) -> str:
+        """Who is working on a run, as it said itself; nothing if nobody is, or if a claim would take it over."""
         folder = self.run_folder(run_id)
         if not (folder / LOCK).exists() or not self._is_held(folder):
             return ""
         try:
+            if stale_after and _is_stale(folder / LOCK, stale_after):
+                return ""
             return (folder / LOCK).read_text() or "another process"
         except OSError:
             return "another process"
@@ -297,23 +305,36 @@ def _held(path: Path, stale_after: float) -> Iterator[TextIO]:
                     continue
                 lock.seek(0)
                 raise Held(f"run {path.parent.name} is held by {lock.read().strip() or 'another process'}")
-            # Whoever takes over a stale lock does so by a new file of its name.
-            if not path.exists() or not os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+            os.utime(lock.fileno())  # First, so that nobody takes this one for a stale one of long ago.
+            if not _is_named(lock, path):
                 continue
             yield lock
             return
+
+
+def _is_named(lock: TextIO, path: Path) -> bool:
+    """Whether a lock counts still: whoever takes over a stale one does so by a new file of its name."""
+    try:
+        return os.path.samestat(os.fstat(lock.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _broken(path: Path, stale_after: float) -> bool:
     """Take the name away from a lock whose holder shows no sign of work; False if it does."""
     with alone(path.parent):
         try:
-            if time.time() - path.stat().st_mtime <= stale_after:
+            if not _is_stale(path, stale_after):
                 return False
             path.unlink()
         except FileNotFoundError:
             pass
     return True
+
+
+def _is_stale(path: Path, stale_after: float) -> bool:
+    """Whether a lock's holder has shown no sign of work for so many seconds."""
+    return time.time() - path.stat().st_mtime > stale_after
 
 
 def _locked(lock: TextIO) -> bool:

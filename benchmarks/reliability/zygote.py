@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -41,17 +42,26 @@ class Popen:
         os.close(says)
         self.stdin, self.stdout = os.fdopen(self._gives, "w"), os.fdopen(hears)
         self.pid, self.returncode = int.from_bytes(self._line.recv(4), "big"), None
+        self._hearing = threading.Lock()
 
     def poll(self) -> int | None:
-        if self.returncode is None and select.select([self._line], [], [], 0)[0]:
-            self.wait()
+        if self._hearing.acquire(blocking=False):  # Else another thread waits.
+            try:
+                if self.returncode is None and select.select([self._line], [], [], 0)[0]:
+                    self._hear()
+            finally:
+                self._hearing.release()
         return self.returncode
 
     def wait(self) -> int:
-        if self.returncode is None:
-            self.returncode = int.from_bytes(self._line.recv(4), "big", signed=True)
-            self._line.close()
+        with self._hearing:
+            if self.returncode is None:
+                self._hear()
         return self.returncode
+
+    def _hear(self) -> None:
+        self.returncode = int.from_bytes(self._line.recv(4), "big", signed=True)
+        self._line.close()
 
     def terminate(self) -> None:
         if self.poll() is None:

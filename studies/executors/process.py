@@ -36,6 +36,10 @@ GRACE: Final = 20.0
 """Seconds that a run has to write its checkpoint and leave, once it is told to."""
 TAIL: Final = 30
 """Lines of a run's standard error that tell why it ended."""
+LEFT: Final = (128 + signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGUSR1)
+"""Exit codes of a run that was told to leave, and has saved its state."""
+LOOK: Final = 1.0
+"""Seconds between two looks at how a process stands."""
 
 
 @dataclass(frozen=True)
@@ -81,16 +85,15 @@ class Child:
             watch.join()
         self._errors.seek(0)
         tail = "".join(deque(self._errors, maxlen=TAIL)).strip()
+        # What else it said, a warning say, is not why it was killed.
+        cause = self._stalled or "\n".join(filter(None, (tail, "" if tail and code == 1 else how(code))))
         for file in (self._process.stdin, self._process.stdout, self._errors):
             with contextlib.suppress(OSError):
                 file.close()  # type: ignore[union-attr]
-        report(self._job.id, {"ended": code, "cause": self._stalled or (tail if code else "")})
+        report(self._job.id, {"ended": code, "cause": cause if code else ""})
 
     def _hear(self, line: str, report: Report) -> None:
-        try:
-            record = json.loads(line) if line.startswith("{") else {}
-        except ValueError:  # Cut short by the end of the process, or something else's words.
-            return
+        record = _record(line)
         if record.get("step", -1) > self._step:
             self._step, self._since = record["step"], time.monotonic()
         if record:
@@ -98,13 +101,15 @@ class Child:
 
     def _watch(self, over: threading.Event) -> None:
         limit = self._job.stall_after
-        if not limit:
-            return
-        while not over.wait(min(1.0, limit / 4)):
-            if time.monotonic() - self._since > limit:
+        while not over.wait(min(LOOK, limit / 4) if limit else LOOK):
+            if self._process.poll() is not None:
+                # Something that it started lives on, and holds the other end of its output.
+                if not over.wait(LOOK):
+                    self._end_group()
+                return
+            if limit and time.monotonic() - self._since > limit:
                 self._stalled = f"stalled: no new step in {limit:g} s after step {max(0, self._step)}"
                 self.kill()
-                return
 
     def stop(self) -> None:
         """Ask it to write its checkpoint and leave."""
@@ -113,9 +118,38 @@ class Child:
 
     def kill(self) -> None:
         """End it and whatever it has started."""
+        if self._process.poll() is None:
+            self._end_group()
+
+    def _end_group(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            if self._process.poll() is None:
-                os.killpg(self._process.pid, signal.SIGKILL)
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+
+def _record(line: str) -> dict[str, Any]:
+    """What a run says in a line of its output; nothing if those are the words of something else in there."""
+    try:
+        record = json.loads(line) if line.startswith("{") else {}
+    except ValueError:  # Cut short by the end of the process, say.
+        return {}
+    progress = record.keys() <= {"step", "steps", "return"} and {"step", "steps"} <= record.keys()
+    numbers = progress and all(isinstance(value, int | float) for value in record.values())
+    note = record.keys() == {"note"} and isinstance(record["note"], str)
+    return record if numbers or note else {}
+
+
+def how(code: int) -> str:
+    """How a process ended that left no result, by its exit code."""
+    if code == -signal.SIGKILL:
+        return "was killed by signal 9 (SIGKILL), as happens when memory runs out"
+    if code < 0:
+        try:
+            return f"was killed by signal {-code} ({signal.Signals(-code).name})"
+        except ValueError:
+            return f"was killed by signal {-code}"
+    if code in LEFT:
+        return f"was told to leave by signal {code - 128}"
+    return f"ended with exit code {code} and left no result"
 
 
 def carry_out(job: Job, report: Report, started: Callable[[Child], None] = lambda child: None) -> None:

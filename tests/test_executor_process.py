@@ -1,0 +1,80 @@
+"""A run's process is heard and ended, however it behaves; here it is a few lines of Python."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from studies.executors.process import Job, carry_out
+
+WARNED = "import os, signal, sys; print('UserWarning: old', file=sys.stderr, flush=True); "
+
+
+def records(code: str, stall_after: float = 0.0) -> list[Mapping[str, Any]]:
+    """What is reported of a process that runs this."""
+    heard: list[Mapping[str, Any]] = []
+    carry_out(Job("a", (sys.executable, "-S", "-c", code), stall_after), lambda _, record: heard.append(record))
+    return heard
+
+
+@pytest.mark.parametrize(
+    ("code", "ended", "cause"),
+    [
+        (WARNED + "os.kill(os.getpid(), signal.SIGKILL)", -9, "was killed by signal 9 (SIGKILL), as happens when"),
+        (WARNED + "os.kill(os.getpid(), signal.SIGSEGV)", -11, "was killed by signal 11 (SIGSEGV)"),
+        (WARNED + "os._exit(7)", 7, "ended with exit code 7 and left no result"),
+        (WARNED + "sys.exit(143)", 143, "was told to leave by signal 15"),
+        (WARNED + "raise ValueError('kaputt')", 1, "ValueError: kaputt"),
+        ("import os; os._exit(1)", 1, "ended with exit code 1 and left no result"),
+    ],
+)
+def test_the_last_line_of_a_cause_says_what_ended_a_run_and_no_warning_of_before(
+    code: str, ended: int, cause: str
+) -> None:
+    *_, last = records(code)
+    assert last["ended"] == ended
+    assert last["cause"].splitlines()[-1].startswith(cause)
+    assert not code.startswith(WARNED) or last["cause"].startswith("UserWarning: old")
+
+
+def test_words_of_others_in_the_output_are_not_taken_for_the_runs() -> None:
+    """Environments and plugins print what they like, JSON too."""
+    others = (
+        '{"step": "ten", "steps": 20}',
+        '{"step": 10}',
+        '{"step": 10, "loss": 0.5}',
+        '{"ended": 0, "cause": ""}',
+        '{"note": 3}',
+        "[1]",
+        "{",
+    )
+    said = ['{"step": 3, "steps": 9, "return": NaN}', '{"note": "goes on"}']
+    code = f"for line in {[*others, *said]!r}: print(line)"
+    step, note, end = records(code)
+    assert (step["step"], step["steps"]) == (3, 9)
+    assert note == {"note": "goes on"}
+    assert end == {"ended": 0, "cause": ""}
+
+
+@pytest.mark.parametrize("end", ["pass", "os.kill(os.getpid(), signal.SIGKILL)"])
+def test_what_a_run_leaves_behind_does_not_keep_its_end_from_being_heard(end: str) -> None:
+    """A simulator of its own, say, that holds the other end of the output."""
+    started = time.monotonic()
+    code = f"import os, signal, sys, time\npid = os.fork()\nif not pid: time.sleep(60)\nprint(pid, flush=True)\n{end}"
+    job = Job("a", (sys.executable, "-S", "-c", code))
+    heard: list[Mapping[str, Any]] = []
+    carry_out(job, lambda _, record: heard.append(record))
+    assert heard[-1]["ended"] == (0 if end == "pass" else -signal.SIGKILL)
+    assert time.monotonic() - started < 20
+
+
+def test_a_run_without_a_new_step_is_killed_though_it_talks() -> None:
+    code = "import time\nwhile True: print('{\"step\": 5, \"steps\": 9}', flush=True); time.sleep(0.05)"
+    *_, last = records(code, stall_after=0.5)
+    assert last["ended"] == -signal.SIGKILL
+    assert last["cause"] == "stalled: no new step in 0.5 s after step 5"
