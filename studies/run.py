@@ -21,6 +21,7 @@ import torch
 from registry import PartError, Registry, use_registry
 from rl.signals import Diverged
 from studies.attempts import Attempt, Superseded, begin
+from studies.build import KEEPS_MORE, keeps_all
 from studies.contents import Run, foreign_sources
 from studies.keeping import Drifted, Keeper, last
 from studies.leaving import Leave, Notice
@@ -74,7 +75,11 @@ def work(run: Run, attempt: Attempt, registry: Registry, report: Report, notice:
     changed = ""
     attempt.note(resumed=loaded.about["step"] if loaded else 0)
     if loaded:
-        changed = "; ".join(filter(None, (loaded.about["drift"], drift(loaded.about["world"], now))))
+        kept = "" if keeps_all(run, registry, "--allow-env-import" in words.flags) else f"{run.env}: {KEEPS_MORE}"
+        said = (*loaded.about["drift"].split("; "), drift(loaded.about["world"], now), kept)
+        changed = "; ".join(dict.fromkeys(filter(None, said)))
+        if kept:
+            report({"note": f"{kept}, so that the rest is not that of an undisturbed run"})
         beside |= {"drift": changed} if changed else {}
     about = {"run": run.id, "attempt": attempt.number, "world": now, "drift": changed}
     underway = Underway(
