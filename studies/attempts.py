@@ -94,6 +94,13 @@ def alone(run_folder: Path) -> Iterator[None]:
         yield
 
 
+def last_saved(run_folder: Path) -> Attempt | None:
+    """The latest attempt that has a checkpoint: one that went on from another's may have ended before its own."""
+    from studies.checkpoints import generations  # Torch with it, which `status` must not wait for.
+
+    return next((each for each in reversed(attempts(run_folder)) if generations(each.checkpoints)), None)
+
+
 def publish(attempt: Attempt) -> None:
     """Move what an attempt has written, but for checkpoints, into the run's folder. Call it `alone`, as the latest."""
     for entry in sorted(attempt.folder.iterdir()):

@@ -110,7 +110,7 @@ def _trained(underway: Underway, keeper: Keeper, report: Report, notice: Notice)
             if time.monotonic() - spoken > SPOKEN:
                 report({key: value for key, value in record.items() if key != "rest"})
                 spoken = time.monotonic()
-            if underway.keeps_state and (notice.code or keeper.due()):
+            if underway.keeps_state and (notice.code or keeper.due()) and underway.is_finite:
                 keeper.save(underway)
             if notice.code:
                 raise Leave(notice.code)

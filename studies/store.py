@@ -22,7 +22,7 @@ import numpy as np
 
 from registry import nearest
 from rl.files import make_folder, write_atomically
-from studies.attempts import Attempt, alone, clear, publish
+from studies.attempts import Attempt, alone, clear, last_saved, publish
 from studies.contents import Run, canonical
 from studies.files import hashes, sha256
 from studies.outcome import Status
@@ -106,7 +106,7 @@ class Store:
             attempt.demand_latest()
             publish(attempt)
             self._declare(folder, [CONTENTS, *files])
-        clear(folder, keep=attempt if keep_checkpoints else None)
+        clear(folder, keep=last_saved(folder) if keep_checkpoints else None)
 
     def _declare(self, folder: Path, names: list[str]) -> None:
         result = _json(folder / RESULT)

@@ -15,7 +15,7 @@ from registry import Registry, part
 from rl.checkpoint import save_weights
 from rl.environment import sizes
 from rl.files import write_atomically
-from rl.signals import Diverged
+from rl.signals import Diverged, check_weights
 from rl.train import Episode, Evaluation, Signals, Training
 from studies.account import Account
 from studies.build import build_agent, build_environment, build_replay
@@ -97,6 +97,15 @@ class Underway:
     def keeps_state(self) -> bool:
         """Whether its agent and replay can be saved: parts from elsewhere may have no state_dict."""
         return all(hasattr(each, "load_state_dict") for each in (self._agent, self._replay))
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all weights are: training itself looks at every one of them at evaluations only."""
+        try:
+            check_weights(self._agent, self.step)
+        except Diverged:
+            return False
+        return True
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the rest of the run depends on, once an episode has ended. Tensors are references."""
