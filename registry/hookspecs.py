@@ -1,7 +1,9 @@
 """The kinds of interchangeable parts: one hook a kind, and what a part of that kind may ask for.
 
 A plugin implements `register_<kind>(register)` and calls `register(part)` for every part it brings. A part's
-parameters before `*` are inputs, fed by name from the kind's list; keyword-only ones are settings.
+parameters before `*` are inputs, fed by name from the kind's list; keyword-only ones are settings. A replay, and a
+wrapper that keeps anything from one episode to the next, tells it by `state_dict` and takes it back by
+`load_state_dict`.
 """
 
 from __future__ import annotations

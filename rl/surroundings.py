@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from rl.agent import Batch
+from rl.environment import restores
 from rl.replay import Replay
 from rl.streams import numpy_generator, stream
 from rl.trial import SIZES, same, shown
@@ -137,7 +138,7 @@ def small_env() -> gymnasium.Env[Any, Any]:
 
 
 def on_wrapper(build: Callable[[], Any]) -> Iterator[str]:
-    """What is wrong with a wrapped `small_env`: its spaces, its numbers, whether seeds decide all."""
+    """What is wrong with a wrapped `small_env`: spaces, numbers, whether seeds decide all, how it is restored."""
     import gymnasium
 
     env = build()
@@ -158,6 +159,9 @@ def on_wrapper(build: Callable[[], Any]) -> Iterator[str]:
             return
     if not same(episode, _episode(build())):
         yield "gives another episode for the same seeds: all of its randomness must come from `seed`"
+    elif not restores(build):
+        told = "give it state_dict and load_state_dict, with all that it keeps from one episode to the next"
+        yield f"goes on otherwise in another environment that was given its state after an episode: {told}"
 
 
 def _on_spaces(env: Any, box: Any) -> Iterator[str]:

@@ -98,10 +98,27 @@ def alone(run_folder: Path) -> Iterator[None]:
         yield
 
 
-def publish(attempt: Attempt, *, with_checkpoints: bool = False) -> None:
-    """Move what an attempt has written into the run's folder. Call it `alone`, as the latest."""
+def last_saved(run_folder: Path) -> Attempt | None:
+    """The latest attempt that has a checkpoint: one that went on from another's may have ended before its own."""
+    from studies.checkpoints import generations  # Torch with it, which `status` must not wait for.
+
+    return next((each for each in reversed(attempts(run_folder)) if generations(each.checkpoints)), None)
+
+
+def keep_last(run_folder: Path) -> None:
+    """Move the checkpoints of the last attempt that has some into the run's folder. Call it `alone`."""
+    saved = last_saved(run_folder)
+    if saved is not None:
+        place = run_folder / CHECKPOINT
+        if place.is_dir():
+            shutil.rmtree(place)
+        os.replace(saved.checkpoints, place)
+
+
+def publish(attempt: Attempt) -> None:
+    """Move what an attempt has written, but for checkpoints, into the run's folder. Call it `alone`, as the latest."""
     for entry in sorted(attempt.folder.iterdir()):
-        if entry.name == CHECKPOINT and not with_checkpoints:
+        if entry.name == CHECKPOINT:
             continue
         place = attempt.run_folder / entry.name
         if entry.is_file():  # Logs are written row by row, and may not have reached the disk.

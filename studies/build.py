@@ -6,19 +6,22 @@ import zlib
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import torch
 
 from registry import Part, PartError, Registry
 from rl.agent import Agent
 from rl.deferred import deferring, materialise
+from rl.environment import make, restores
 from rl.replay import Replay, bytes_needed
 from rl.streams import stream
 from sparsity import Event, Sparsifier
 from sparsity.ask import who
 from sparsity.cost import Size, planned_size, size, thinned
 from studies.contents import Run
+
+KEEPS_MORE: Final = "the environment keeps more than its state tells"
 
 
 def build_agent(run: Run, sizes: tuple[int, int], registry: Registry) -> tuple[Agent, dict[str, Size]]:
@@ -62,6 +65,19 @@ def attach(
             registry=registry,
         )
     return sparsifiers
+
+
+def build_environment(run: Run, index: int, registry: Registry, *, allow_import: bool = False) -> Any:
+    """The run's environment with its wrappers: 0 is that of training, 1 that of evaluations."""
+    env: Any = make(run.env, allow_import=allow_import)
+    for position, wrapper in enumerate(run.wrappers):
+        env = registry.bind("wrapper", wrapper)(env=env, seed=stream(run.seed, "environment", 1 + index, position))
+    return env
+
+
+def keeps_all(run: Run, registry: Registry, allow_import: bool) -> bool:
+    """Whether the run's environment goes on as it was from the state that is kept of it."""
+    return restores(lambda: build_environment(run, 0, registry, allow_import=allow_import))
 
 
 def build_replay(run: Run, sizes: tuple[int, int], registry: Registry) -> Replay:

@@ -20,7 +20,8 @@ import torch
 
 from registry import PartError, Registry, use_registry
 from rl.signals import Diverged
-from studies.attempts import Attempt, Superseded, begin, clear
+from studies.attempts import Attempt, Superseded, begin
+from studies.build import KEEPS_MORE, keeps_all
 from studies.contents import Run, foreign_sources
 from studies.keeping import Drifted, Keeper, last
 from studies.leaving import Leave, Notice
@@ -74,7 +75,11 @@ def work(run: Run, attempt: Attempt, registry: Registry, report: Report, notice:
     changed = ""
     attempt.note(resumed=loaded.about["step"] if loaded else 0)
     if loaded:
-        changed = "; ".join(filter(None, (loaded.about["drift"], drift(loaded.about["world"], now))))
+        kept = "" if keeps_all(run, registry, "--allow-env-import" in words.flags) else f"{run.env}: {KEEPS_MORE}"
+        said = (*loaded.about["drift"].split("; "), drift(loaded.about["world"], now), kept)
+        changed = "; ".join(dict.fromkeys(filter(None, said)))
+        if kept:
+            report({"note": f"{kept}, so that the rest is not that of an undisturbed run"})
         beside |= {"drift": changed} if changed else {}
     about = {"run": run.id, "attempt": attempt.number, "world": now, "drift": changed}
     underway = Underway(
@@ -105,7 +110,7 @@ def _trained(underway: Underway, keeper: Keeper, report: Report, notice: Notice)
             if time.monotonic() - spoken > SPOKEN:
                 report({key: value for key, value in record.items() if key != "rest"})
                 spoken = time.monotonic()
-            if underway.keeps_state and (notice.code or keeper.due()):
+            if underway.keeps_state and (notice.code or keeper.due()) and underway.is_finite:
                 keeper.save(underway)
             if notice.code:
                 raise Leave(notice.code)
@@ -168,7 +173,7 @@ def _carry_out(
         raise PartError("the source of a plugin changed since the study was started: give the command again")
     attempt = begin(store.run_folder(run_id), beat)
     if store.is_finished(run_id):  # By one that was taken for dead, a moment before it was refused.
-        clear(store.run_folder(run_id))
+        store.sweep(run_id)
         return
 
     def report(record: Mapping[str, Any]) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from registry import Bound, Registry, part
+from studies.build import KEEPS_MORE, keeps_all
 from studies.contents import Run, canonical
 from studies.executors.local import cores
 from studies.options import Options
@@ -72,7 +74,7 @@ def plan(study: Study, store: Store, registry: Registry, options: Options) -> Pl
     plain = [run_id for run_id in finished if not (store.run_folder(run_id) / DIAGNOSTICS).is_file()]
     damaged = {run_id: files for run_id in finished if (files := store.verify(run_id))}
     pending = [run for run in runs.values() if run.id not in finished or run.id in damaged]
-    notes = _notes(study, cells, runs, options, registry)
+    notes = _notes(study, cells, runs, options, registry) + _inexact(pending, registry, options)
     if options.diagnostics and plain:
         notes.append(f"{len(plain)} finished runs were made without diagnostics, and stay as they are")
     notes += [f"not as written, so this run is done again: {files[0]}" for files in damaged.values()]
@@ -264,6 +266,18 @@ def _eventless(cells: Sequence[Cell], registry: Registry) -> list[str]:
             if not done[key]:
                 notes[f"{cell.label!r}: no change of topology falls into its {cell.run.updates} updates"] = None
     return list(notes)
+
+
+def _inexact(pending: Sequence[Run], registry: Registry, options: Options) -> list[str]:
+    """Environments from whose kept state no run can go on as if nobody had disturbed it."""
+    notes = []
+    for run in {run.env: run for run in pending}.values():
+        with suppress(Exception):  # What cannot be played fails its run, not the study.
+            if not keeps_all(run, registry, options.allow_env_import):
+                notes.append(
+                    f"{run.env}: {KEEPS_MORE}: runs that are interrupted go on, but not bit for bit, and say so"
+                )
+    return notes
 
 
 def _has_event(schedule: Bound, total: int) -> bool:

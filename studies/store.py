@@ -22,7 +22,7 @@ import numpy as np
 
 from registry import nearest
 from rl.files import make_folder, write_atomically
-from studies.attempts import Attempt, alone, clear, publish
+from studies.attempts import Attempt, alone, clear, keep_last, publish
 from studies.contents import Run, canonical
 from studies.files import hashes, sha256
 from studies.outcome import Status
@@ -104,7 +104,9 @@ class Store:
         folder = attempt.run_folder
         with alone(folder):
             attempt.demand_latest()
-            publish(attempt, with_checkpoints=keep_checkpoints)
+            publish(attempt)
+            if keep_checkpoints:
+                keep_last(folder)
             self._declare(folder, [CONTENTS, *files])
         self.sweep(attempt.run_folder.name)
 

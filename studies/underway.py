@@ -13,13 +13,12 @@ import torch
 
 from registry import Registry, part
 from rl.checkpoint import save_weights
-from rl.environment import make, sizes
+from rl.environment import sizes
 from rl.files import write_atomically
-from rl.signals import Diverged
-from rl.streams import stream
+from rl.signals import Diverged, check_weights
 from rl.train import Episode, Evaluation, Signals, Training
 from studies.account import Account
-from studies.build import build_agent, build_replay
+from studies.build import build_agent, build_environment, build_replay
 from studies.contents import Run, canonical
 from studies.diagnostics import Diagnostics
 from studies.loggers import TRAINING
@@ -54,7 +53,10 @@ class Underway:
         for name, content in state["files"].items() if state else ():
             (folder / name).write_bytes(content)
         with ExitStack() as stack:
-            env, evaluation_env = (self._environment(i, allow_import, stack) for i in (0, 1))
+            env, evaluation_env = (
+                stack.enter_context(closing(build_environment(run, index, registry, allow_import=allow_import)))
+                for index in (0, 1)
+            )
             self._agent, self._full = build_agent(run, sizes(env), registry)
             self._replay = build_replay(run, sizes(env), registry)
             self._account = stack.enter_context(closing(Account(self._agent, run, registry, folder)))
@@ -83,13 +85,6 @@ class Underway:
                 self._load(state)
             self._stack = stack.pop_all()
 
-    def _environment(self, index: int, allow_import: bool, stack: ExitStack) -> Any:
-        run, registry = self._run, self._registry
-        env = stack.enter_context(closing(make(run.env, allow_import=allow_import)))
-        for position, wrapper in enumerate(run.wrappers):
-            env = registry.bind("wrapper", wrapper)(env=env, seed=stream(run.seed, "environment", 1 + index, position))
-        return env
-
     def close(self) -> None:
         self._stack.close()
 
@@ -102,6 +97,15 @@ class Underway:
     def keeps_state(self) -> bool:
         """Whether its agent and replay can be saved: parts from elsewhere may have no state_dict."""
         return all(hasattr(each, "load_state_dict") for each in (self._agent, self._replay))
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all weights are: training itself looks at every one of them at evaluations only."""
+        try:
+            check_weights(self._agent, self.step)
+        except Diverged:
+            return False
+        return True
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the rest of the run depends on, once an episode has ended. Tensors are references."""

@@ -383,6 +383,37 @@ def windy(env: Any) -> Any:
     return gymnasium.wrappers.TransformObservation(env, lambda o: o + draw.random(3), env.observation_space)
 
 
+@planted("wrapper", "give it state_dict and load_state_dict, with all that it keeps")
+def absent_minded(env: Any, seed: np.random.SeedSequence) -> Any:
+    """Noise of its own generator, which nobody is told of."""
+    draw = np.random.default_rng(seed)
+    return gymnasium.wrappers.TransformObservation(env, lambda o: o + draw.random(3), env.observation_space)
+
+
+@planted("wrapper", "goes on otherwise in another environment that was given its state after an episode")
+def half_told(env: Any) -> Any:
+    """Its state lacks what the reward is divided by."""
+
+    class HalfTold(gymnasium.Wrapper[Any, Any, Any, Any]):
+        episodes, scale = 0, 1.0
+
+        def reset(self, **how: Any) -> Any:
+            self.episodes, self.scale = self.episodes + 1, self.scale * 2
+            return self.env.reset(**how)
+
+        def step(self, action: Any) -> Any:
+            observation, reward, *rest = self.env.step(action)
+            return observation, float(reward) / self.scale, *rest
+
+        def state_dict(self) -> dict[str, Any]:
+            return {"episodes": self.episodes}
+
+        def load_state_dict(self, state: Mapping[str, Any]) -> None:
+            self.episodes = state["episodes"]
+
+    return HalfTold(env)
+
+
 # Methods.
 
 PLANTED["contradictory"] = Planted(

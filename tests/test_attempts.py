@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks.reliability.flips import run_files
 from studies.attempts import Superseded, attempts, begin
+from studies.checkpoints import generations
 from studies.store import Store
 
 RUN = "ab" * 8
@@ -48,16 +49,14 @@ def test_a_finished_run_has_the_files_of_its_attempt_and_checkpoints_if_they_are
     store, folder = Store(tmp_path), Store(tmp_path).run_folder(RUN)
     earlier, attempt = begin(folder), begin(folder)
     for each in (earlier, attempt):
-        each.checkpoints.mkdir()
-        (each.checkpoints / "state").write_text(str(each.number))
+        (each.checkpoints / f"{each.number:012d}").mkdir(parents=True)
     (attempt.folder / "MUJOCO_LOG.TXT").write_text("WARNING")
     store.finish(attempt, run_files(attempt.folder), keep_checkpoints=keep)
     assert store.status(RUN) == ("done", "")
     assert store.verify(RUN) == []
     assert (folder / "MUJOCO_LOG.TXT").is_file()
     assert [each.folder.exists() for each in attempts(folder)] == [False, False]
-    kept = folder / "checkpoint" / "state"
-    assert (kept.read_text() if kept.exists() else "") == ("2" if keep else "")
+    assert [path.name for path in generations(folder / "checkpoint")] == (["000000000002"] if keep else [])
 
 
 def test_what_a_killed_process_left_of_a_finished_run_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

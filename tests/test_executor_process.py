@@ -74,7 +74,7 @@ def test_what_a_run_leaves_behind_does_not_keep_its_end_from_being_heard(end: st
 
 
 def test_a_run_without_a_new_step_is_killed_though_it_talks() -> None:
-    code = "import time\nwhile True: print('{\"step\": 5, \"steps\": 9}', flush=True); time.sleep(0.05)"
+    code = 'import time\nwhile True: print(\'{"step": 5, "steps": 9}\', flush=True); time.sleep(0.05)'
     *_, last = records(code, stall_after=0.5)
     assert last["ended"] == -signal.SIGKILL
     assert last["cause"] == "stalled: no new step in 0.5 s after step 5"

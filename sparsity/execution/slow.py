@@ -83,7 +83,8 @@ class SlowStack:
         for number, (places, numbers) in enumerate(layers):
             mine = self._places(number, self._main)
             main.append(carried(places, numbers, mine))
-            left = ~np.isin(places, mine, assume_unique=True) & (numbers != 0).numpy()
+            # Zeros that are stored are what was cut since the last event: they go with it, no sooner.
+            left = ~np.isin(places, mine, assume_unique=True)
             self._tail[number] = places[left]
             tails.append(numbers[torch.from_numpy(left)])
         self._lay([*main, biases], tails)
