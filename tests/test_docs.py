@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.reliability import ledger
 from registry import KINDS, Registry
 from studies.cli import main
 from studies.pages import write
@@ -45,3 +46,9 @@ def test_the_command_on_a_method_page_plans_a_study(
         main([*shlex.split(command)[1:], "--dry-run", "--store", str(tmp_path)])
     assert left.value.code == 0
     assert "to do" in capsys.readouterr().out
+
+
+def test_the_ledger_on_the_page_of_reliability_is_the_ledger_s() -> None:
+    """Mend it by `python -m benchmarks.reliability --page`."""
+    text = (DOCS / "reliability.md").read_text()
+    assert text.partition(ledger.BEGIN)[2].partition(ledger.END)[0] == ledger.totals(ledger.rows())

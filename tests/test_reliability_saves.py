@@ -712,6 +712,9 @@ def test_the_ledger_adds_up(tmp_path: Path) -> None:
     for each in made[:2]:
         ledger.append(each, tmp_path / "ledger.csv")
     assert ledger.rows(tmp_path / "ledger.csv") == made[:2]
-    assert "| saves | 3,000 | 0 | < 0.10% |" in ledger.totals(made[:2])
+    assert "| saves | 3,000 | 0 | 3,000 | < 0.10% |" in ledger.totals(made[:2])
+    failed = ledger.row("abc", "saves", 500, 2, 7, 1.0)
+    assert "| saves | 6,500 | 2 | 3,000 | < 0.10% |" in ledger.totals([*made[:2], failed, *made[:2]])
+    assert "| saves | 500 | 2 | 0 | unknown |" in ledger.totals([failed])
     assert ledger.upper(0, 1000) == pytest.approx(3 / 1000, rel=0.01)
     assert ledger.upper(1, 10) == pytest.approx(0.394, abs=1e-3)  # Clopper and Pearson 1934, one-sided.

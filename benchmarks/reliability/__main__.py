@@ -22,10 +22,13 @@ def main() -> int:
     words.add_argument("harness", nargs="?", help="which harness; without one, the totals of all")
     words.add_argument("--count", type=int, default=200, help="trials")
     words.add_argument("--seed", type=int, help="what draws them; drawn itself and told if left out")
+    words.add_argument("--page", action="store_true", help="write the totals into docs/reliability.md too")
     words.add_argument("--no-ledger", action="store_true", help="add no row, as for a replay")
     said = words.parse_args()
     if said.harness is None:
         print(ledger.totals(ledger.rows()))
+        if said.page:
+            ledger.publish()
         return 0
     from benchmarks.reliability.harnesses import HARNESSES
 

@@ -14,6 +14,8 @@ import torch
 from scipy.stats import binomtest
 
 LEDGER: Final = Path(__file__).with_name("ledger.csv")
+PAGE: Final = Path(__file__).parents[2] / "docs" / "reliability.md"
+BEGIN, END = "<!-- ledger -->\n", "\n<!-- /ledger -->"
 COLUMNS: Final = ("date", "commit", "harness", "count", "failures", "seed", "seconds", "python", "torch")
 DIRTY: Final = "-dirty"
 """Ends the commit of a row that was made with changes that no commit holds."""
@@ -65,8 +67,11 @@ def rows(path: Path = LEDGER) -> list[dict[str, str]]:
 
 
 def totals(made: Iterable[Mapping[str, str]]) -> str:
-    """A row a harness. `uncommitted`: those of its trials whose code no commit holds."""
-    head = ("harness", "trials", "failures", "rate at 95 %", "uncommitted", "last")
+    """A row a harness. `since`: trials after the last slice with a failure, whose cause was mended; the rate is of them.
+
+    `uncommitted`: those of all trials whose code no commit holds.
+    """
+    head = ("harness", "trials", "failures", "since", "rate at 95 %", "uncommitted", "last")
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     by_harness: dict[str, list[Mapping[str, str]]] = {}
     for each in made:
@@ -74,9 +79,19 @@ def totals(made: Iterable[Mapping[str, str]]) -> str:
     for harness, slices in sorted(by_harness.items()):
         count, failures = (sum(int(each[key]) for each in slices) for key in ("count", "failures"))
         dirty = sum(int(each["count"]) for each in slices if each["commit"].endswith(DIRTY))
-        cells = (harness, f"{count:,}", f"{failures:,}", f"< {upper(failures, count):.2%}", f"{dirty:,}")
+        since = 0
+        for each in slices:
+            since = 0 if int(each["failures"]) else since + int(each["count"])
+        rate = f"< {upper(0, since):.2%}" if since else "unknown"
+        cells = (harness, f"{count:,}", f"{failures:,}", f"{since:,}", rate, f"{dirty:,}")
         lines.append("| " + " | ".join((*cells, max(each["date"] for each in slices))) + " |")
     return "\n".join(lines)
+
+
+def publish(page: Path = PAGE) -> None:
+    """Put the totals where the page has its place for them."""
+    before, mark, rest = page.read_text().partition(BEGIN)
+    page.write_text(before + mark + totals(rows()) + rest[rest.index(END) :])
 
 
 def commit() -> str:
