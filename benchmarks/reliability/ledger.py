@@ -67,7 +67,7 @@ def rows(path: Path = LEDGER) -> list[dict[str, str]]:
 
 
 def totals(made: Iterable[Mapping[str, str]]) -> str:
-    """A row a harness. `since`: trials after the last slice with a failure, whose cause was mended; the rate is of them.
+    """A row a harness. `since`: trials after the last slice with a failure, which was mended; the rate is of them.
 
     `uncommitted`: those of all trials whose code no commit holds.
     """
