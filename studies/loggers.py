@@ -15,7 +15,8 @@ TRAINING = "training.csv"
 class Logger(Protocol):
     """Takes one record at a time: `{"step": 3000, "critic_loss": 0.7, ...}`.
 
-    A run that goes on from a checkpoint makes a new logger, and tells it again what came after that checkpoint.
+    A run that goes on from a checkpoint makes a new logger, and tells it again what came after that checkpoint. A file
+    in its folder is then as it was at the checkpoint: a logger that appends, and flushes, loses and doubles nothing.
     """
 
     def write(self, record: Mapping[str, Any]) -> None: ...

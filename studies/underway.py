@@ -27,13 +27,14 @@ from studies.store import DIAGNOSTICS, EVALUATIONS, RESULT, TOPOLOGY, WEIGHTS, W
 from studies.world import world
 
 LOGS = (EVALUATIONS, TOPOLOGY, TRAINING, DIAGNOSTICS)
-"""Files that grow with the run, and are part of its state."""
+"""Files that grow with the run, and that a finished one answers for."""
 
 
 class Underway:
     """Builds a run, from its beginning or from a saved state, and writes its files into a folder as it goes.
 
-    `loggers` get the training signals beside `csv`; what they write is not the store's. `diagnostics` are written too
+    `loggers` get the training signals beside `csv`; what they write into the folder goes on with the run, as do all
+    files in there, but the store does not answer for it. `diagnostics` are written too
     if asked for, and change nothing else.
     """
 
@@ -51,6 +52,8 @@ class Underway:
         self._run, self._folder, self._registry = run, folder, registry
         self._started, self._seconds = time.monotonic(), 0.0
         for name, content in state["files"].items() if state else ():
+            if name != Path(name).name:  # A checkpoint may come from others: no name of theirs becomes a path.
+                raise ValueError(f"a checkpoint holds a file {name!r}: it was not written here")
             (folder / name).write_bytes(content)
         with ExitStack() as stack:
             env, evaluation_env = (
@@ -115,7 +118,7 @@ class Underway:
             "replay": self._replay.state_dict(),  # type: ignore[attr-defined]
             "training": self._training.state_dict(),
             "diagnostics": None if self._looking is None else self._looking.state_dict(),
-            "files": {name: path.read_bytes() for name in LOGS if (path := self._folder / name).is_file()},
+            "files": {path.name: path.read_bytes() for path in sorted(self._folder.iterdir()) if path.is_file()},
             "seconds": self._elapsed(),
         }
 

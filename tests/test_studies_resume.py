@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from functools import cache, partial
 from pathlib import Path
 from tempfile import mkdtemp
@@ -13,6 +14,7 @@ import torch
 from lab import REGISTRY, a_run
 from test_checkpoints import same
 
+from registry import Registry
 from rl import Training
 from studies.contents import Run
 from studies.tree import pack, unpack
@@ -111,6 +113,62 @@ def test_from_any_rest_on_a_run_ends_in_the_same_bytes(case: str) -> None:
         resumed = end(the_run(case), copied(rests[index]))
         differing = [name for name in ENDS if resumed[name] != files[name]]
         assert not differing, f"from step {steps[index]} on: {differing}"
+
+
+LINES = """
+from registry import hookimpl
+
+
+class Lines:
+    def __init__(self, path):
+        self.file = open(path, "a")
+
+    def write(self, record):
+        print(record, file=self.file, flush=True)
+
+    def close(self):
+        self.file.close()
+
+
+def lines(folder):
+    return Lines(folder / "lines.txt")
+
+
+@hookimpl
+def register_logger(register):
+    register(lines)
+"""
+
+
+def test_what_a_logger_has_appended_goes_on_with_the_run(tmp_path: Path) -> None:
+    (tmp_path / "lines.py").write_text(LINES)
+    registry = Registry(installed=False)
+    registry.load_file(tmp_path / "lines.py")
+
+    def rests(name: str, state: Any = None) -> Iterator[Underway]:
+        (tmp_path / name).mkdir()
+        with closing(Underway(the_run("dense"), tmp_path / name, registry, loggers=["lines"], state=state)) as under:
+            yield from (under for record in under.records() if record.get("rest"))
+
+    stopped = rests("stopped")
+    state = [copied(next(stopped).state_dict()) for _ in range(4)][-1]
+    next(stopped)
+    stopped.close()
+    for name, start in (("whole", None), ("resumed", state)):
+        assert list(rests(name, start))
+    whole, resumed = ((tmp_path / name / "lines.txt").read_text() for name in ("whole", "resumed"))
+    assert resumed == whole
+    assert whole.count("\n") > 10
+
+
+def test_a_checkpoint_from_elsewhere_writes_no_file_elsewhere(tmp_path: Path) -> None:
+    *_, state = undisturbed("dense")[0]
+    for name in ("../canary", str(tmp_path / "canary")):
+        folder = tmp_path / "run"
+        folder.mkdir(exist_ok=True)
+        with pytest.raises(ValueError, match="canary"):
+            Underway(the_run("dense"), folder, REGISTRY, state=state | {"files": {name: b"x"}})
+        assert not list(tmp_path.rglob("canary"))
 
 
 # What a state is made of: without any one of its items, some run ends otherwise.
