@@ -174,6 +174,44 @@ def generations(folder: Path) -> list[Path]:
     return sorted(each for each in entries if each.name.isdigit() and each.is_dir() and not each.is_symlink())
 
 
+def damaged_files(folders: Sequence[Path]) -> list[Path]:
+    """Files of generations that are not as they were written; folders from the latest to the earliest.
+
+    Folders before one with as many whole generations as are kept are no longer needed: their deletion may have been
+    cut short, as may that of a generation that is not the newest and has no manifest.
+    """
+    found: list[Path] = []
+    for folder in folders:
+        whole, known = 0, dict[Path, bool]()
+        for number, generation in enumerate(reversed(generations(folder))):
+            if number and not os.path.lexists(generation / MANIFEST):
+                continue
+            damaged = _damaged(generation, known)
+            whole += not damaged
+            found += [file for file in damaged if file not in found]
+        if whole >= KEPT:
+            break
+    return found
+
+
+def _damaged(generation: Path, known: dict[Path, bool]) -> list[Path]:
+    """Files of one generation. `known` are those of others that were looked at: they share chunks."""
+    try:
+        manifest = _manifest(generation)
+    except (OSError, ValueError):
+        return [generation / MANIFEST]
+    chunks = {generation.parent / CHUNKS / digest: digest for digest in manifest["chunks"]}
+    files = {generation / file: digest for file, digest in manifest["files"].items()} | chunks
+    for path, digest in files.items():
+        if path not in known:
+            try:
+                _checked(path, digest)
+                known[path] = True
+            except (OSError, ValueError):
+                known[path] = False
+    return [path for path in files if not known[path]]
+
+
 def _manifest(generation: Path) -> dict[str, Any]:
     """What a generation is made of. ValueError unless it is the one of that name, and names nothing outside."""
     path = generation / MANIFEST

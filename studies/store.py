@@ -23,7 +23,7 @@ import numpy as np
 
 from registry import nearest
 from rl.files import make_folder, write_atomically
-from studies.attempts import Attempt, alone, clear, last_saved, publish
+from studies.attempts import Attempt, alone, attempts, clear, last_saved, publish
 from studies.contents import Run, canonical
 from studies.files import hashes, sha256
 from studies.loggers import TRAINING
@@ -172,15 +172,27 @@ class Store:
         return "missing", ""
 
     def verify(self, run_id: str) -> list[str]:
-        """Files of a run that are not as written: of a finished one all, else why it failed."""
+        """Files of a run that are not as written: of a finished one all, else checkpoints and why it failed."""
         folder = self.run_folder(run_id)
         if not self.is_finished(run_id):
-            return [] if _intact(folder / FAILURE) else [str(folder / FAILURE)]
+            failure = [] if _intact(folder / FAILURE) else [str(folder / FAILURE)]
+            return failure + self._damaged_checkpoints(folder)
         try:
             expected = self._manifest(run_id)["files"]
         except Damaged:
             return [str(folder / MANIFEST)]
         return [str(folder / name) for name, digest in expected.items() if not _holds(folder / name, digest)]
+
+    def _damaged_checkpoints(self, folder: Path) -> list[str]:
+        """Files of checkpoints from which an unfinished run could go on. One that is held is left alone: it changes."""
+        tries = [each for each in attempts(folder) if each.checkpoints.is_dir()]
+        if not tries or self._leads_out(folder) or self._is_held(folder):
+            return []
+        from studies.checkpoints import damaged_files  # Torch with it.
+
+        files = damaged_files([each.checkpoints for each in reversed(tries)])
+        # Whoever took the run up meanwhile has begun an attempt, and deletes old ones.
+        return [] if self._is_held(folder) or attempts(folder)[-1:] != tries[-1:] else [str(file) for file in files]
 
     def _manifest(self, run_id: str) -> dict[str, Any]:
         path = self.run_folder(run_id) / MANIFEST

@@ -1,15 +1,21 @@
-"""Stores that others have written: nothing in them leads out."""
+"""Stores that others have written: nothing in them leads out, and checkpoints of unfinished runs are verified."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from lab import FILE, Lab, a_lab, a_run, no_figures
 
+from studies.attempts import begin
+from studies.checkpoints import Checkpoints, generations, read
 from studies.sealed import read_sealed, write_sealed
 from studies.store import CELLS, MANIFEST, Damaged, Store
 
@@ -115,3 +121,129 @@ def test_a_new_store_is_nobody_else_s(tmp_path: Path) -> None:
     store.root.chmod(0o750)
     store.prepare(a_run(seeds=[1]))
     assert stat.S_IMODE(store.root.stat().st_mode) == 0o750, "as it was, once it is there"
+
+
+# Checkpoints of runs that are not finished.
+
+
+def state(rows: int) -> dict[str, Any]:
+    return {"rows": torch.arange(500_000 + rows, dtype=torch.float32), "log": b"x" * rows}
+
+
+@pytest.fixture
+def unfinished(tmp_path: Path) -> tuple[Store, Path]:
+    """A run with two generations of its second attempt, and one of its first."""
+    store, run = Store(tmp_path), a_run()
+    folder = store.prepare(run)
+    first = begin(folder)
+    Checkpoints(first.checkpoints).save(state(1), {}, 1)
+    second = begin(folder)
+    checkpoints = Checkpoints(second.checkpoints, [first.checkpoints])
+    for step in (2, 3):
+        checkpoints.save(state(step), {}, step)
+    return store, folder
+
+
+def files_of(folder: Path, attempt: int) -> list[Path]:
+    checkpoint = folder / "attempts" / f"{attempt:04d}" / "checkpoint"
+    return sorted(path for path in checkpoint.rglob("*") if path.is_file())
+
+
+def test_every_file_of_a_checkpoint_is_verified(unfinished: tuple[Store, Path]) -> None:
+    store, folder = unfinished
+    assert store.verify(folder.name) == []
+    files = files_of(folder, 2)
+    assert len(files) == 2 * 3 + 2
+    for path in files:
+        whole = path.read_bytes()
+        for at in (0, len(whole) // 2, len(whole) - 1):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+            assert store.verify(folder.name) == [str(path)]
+        if path.name != MANIFEST:
+            path.unlink()
+            assert store.verify(folder.name) == [str(path)]
+        path.write_bytes(whole)
+    assert store.verify(folder.name) == []
+
+
+def test_study_verify_names_what_is_damaged_of_a_checkpoint(lab: Lab, finished: tuple[Store, Path]) -> None:
+    store, folder = finished
+    (folder / MANIFEST).unlink()
+    attempt = begin(folder)
+    generation = Checkpoints(attempt.checkpoints).save(state(5), {}, 5)
+    assert lab("study", "verify", "tiny").code == 0
+    (generation / "state.json").write_text("{}")
+    answer = lab("study", "verify", "tiny")
+    assert answer.code == 4
+    assert f"not as written: {generation / 'state.json'}" in answer.out
+    with store.claim(folder.name):
+        assert lab("study", "verify", "tiny").code == 0, "somebody is working on it"
+
+
+def test_what_a_deletion_left_is_not_damaged(unfinished: tuple[Store, Path]) -> None:
+    """Of a generation before the newest the manifest goes first."""
+    store, folder = unfinished
+    older, newer = generations(folder / "attempts" / "0002" / "checkpoint")
+    for name in (MANIFEST, "state.json"):
+        (older / name).unlink()
+        assert store.verify(folder.name) == []
+    (newer / MANIFEST).unlink()
+    assert store.verify(folder.name) == [str(newer / MANIFEST)]
+
+
+def test_what_is_left_of_an_attempt_before_one_that_saved_twice_is_not_damaged(unfinished: tuple[Store, Path]) -> None:
+    store, folder = unfinished
+    for path in files_of(folder, 1):
+        path.unlink()
+        assert store.verify(folder.name) == []
+
+
+def test_an_attempt_before_one_that_saved_once_counts(unfinished: tuple[Store, Path]) -> None:
+    store, folder = unfinished
+    third = begin(folder)
+    Checkpoints(third.checkpoints).save(state(4), {}, 4)
+    rotten = files_of(folder, 2)[-1]
+    rotten.write_bytes(b"")
+    assert store.verify(folder.name) == [str(rotten)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"files": {"state.json": "0" * 64, "../../../../../contents.json": "0" * 64}},
+        {"files": {}},
+        {"chunks": ["../../../../../contents.json"]},
+        {"chunks": [7]},
+        {"format": 2},
+        {"about": {"step": 4}},
+    ],
+    ids=json.dumps,
+)
+def test_a_manifest_of_a_checkpoint_names_its_own_files(unfinished: tuple[Store, Path], change: dict[str, Any]) -> None:
+    store, folder = unfinished
+    newest = generations(folder / "attempts" / "0002" / "checkpoint")[-1]
+    reseal(newest / MANIFEST, lambda manifest: manifest.update(change))
+    assert store.verify(folder.name) == [str(newest / MANIFEST)]
+    with pytest.raises(ValueError):
+        read(newest)
+
+
+def test_no_chunk_is_read_through_a_link(unfinished: tuple[Store, Path], tmp_path: Path) -> None:
+    store, folder = unfinished
+    chunk = next(path for path in files_of(folder, 2) if path.parent.name == "chunks")
+    os.replace(chunk, tmp_path / "chunk")
+    chunk.symlink_to(tmp_path / "chunk")
+    assert store.verify(folder.name) == [str(chunk)]
+
+
+def test_a_tensor_as_large_as_its_words_say_is_not_made_before_its_chunks_are_seen(unfinished: Any) -> None:
+    """What others sealed may say anything: an exabyte is not asked of the system."""
+    _, folder = unfinished
+    newest = generations(folder / "attempts" / "0002" / "checkpoint")[-1]
+    words = json.loads((newest / "state.json").read_text())
+    next(iter(words["large"].values()))["shape"] = [10**18]
+    (newest / "state.json").write_text(json.dumps(words))
+    digest = hashlib.sha256((newest / "state.json").read_bytes()).hexdigest()
+    reseal(newest / MANIFEST, lambda manifest: manifest["files"].update({"state.json": digest}))
+    with pytest.raises(ValueError, match="not as long as the tensor"):
+        read(newest)
