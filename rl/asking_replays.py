@@ -86,6 +86,11 @@ class DynamicReplay:
             return float(np.linalg.norm(moved, axis=1).mean())
         return float(np.square(moved).mean() / 2)
 
+    def bytes_needed(self, added: int) -> int:
+        """That of the memory, and of an action a transition."""
+        memory = self._memory
+        return memory.bytes_needed(added) + 4 * memory.action_size * min(added, memory.capacity)
+
     def state_dict(self) -> dict[str, Any]:
         """That of the memory, and the policy's actions beside it (a view: copy to keep)."""
         state = self._memory.state_dict()
@@ -146,6 +151,10 @@ class ReviewedReplay:
             dtype=example.dtype,
         )
         self._active = active_share(critic.stack.activations((batch.observation, batch.action)))
+
+    def bytes_needed(self, added: int) -> int:
+        """As `UniformReplay.bytes_needed`."""
+        return self._memory.bytes_needed(added)
 
     def state_dict(self) -> dict[str, Any]:
         """That of the memory, and what was measured last."""

@@ -24,11 +24,11 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
     sync(path.parent)
 
 
-def make_folder(folder: Path) -> None:
-    """A folder, and those that lead to it, whose names outlive a crash of the machine."""
+def make_folder(folder: Path, *, mode: int = 0o777) -> None:
+    """A folder, of that mode if it is new, and those that lead to it, whose names outlive a crash of the machine."""
     if not folder.parent.is_dir():
         make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(mode, exist_ok=True)
     sync(folder.parent)
 
 

@@ -17,7 +17,8 @@ class Replay(Protocol):
 
     A memory may ask back: with `review_every`, in environment steps, `review(agent)` is called that often once updates
     have begun; with `wants_mean`, `add` also gets `mean_action`, what the policy would have done without noise; with
-    `check(agent)` it may refuse, by ValueError before the first step, an agent that it cannot work with.
+    `check(agent)` it may refuse, by ValueError before the first step, an agent that it cannot work with; by
+    `bytes_needed(added)` it tells the memory that it takes once so many transitions were added.
     """
 
     def __len__(self) -> int: ...
@@ -156,6 +157,10 @@ class UniformReplay:
             going[which] = ~following[:, self._reward + 1 : self._next].any(axis=1)
         rows[:, self._reward] = reward
         return steps
+
+    def bytes_needed(self, added: int) -> int:
+        """Memory that it takes once so many transitions were added."""
+        return bytes_needed(self.observation_size, self.action_size, min(added, self.capacity))
 
     def state_dict(self) -> dict[str, Any]:
         """The filled rows (a view: copy to keep), the number added, which places the ring's head, and what is left."""

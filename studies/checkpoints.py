@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -35,6 +36,7 @@ LARGE: Final = 2**20
 """Tensors of at least so many bytes are cut into chunks."""
 CHUNK: Final = 2**22
 KEPT: Final = 2
+_DIGEST: Final = re.compile("[0-9a-f]{64}")
 
 
 class Loaded(NamedTuple):
@@ -172,14 +174,66 @@ def generations(folder: Path) -> list[Path]:
     return sorted(each for each in entries if each.name.isdigit() and each.is_dir() and not each.is_symlink())
 
 
-def read(generation: Path) -> Loaded:
-    """A generation with every byte checked. ValueError or OSError, naming the file, if it is not what was written."""
-    manifest = read_sealed(generation / MANIFEST)
+def damaged_files(folders: Sequence[Path]) -> list[Path]:
+    """Files of generations that are not as they were written; folders from the latest to the earliest.
+
+    Folders before one with as many whole generations as are kept are no longer needed: their deletion may have been
+    cut short, as may that of a generation that is not the newest and has no manifest.
+    """
+    found: list[Path] = []
+    for folder in folders:
+        whole, known = 0, dict[Path, bool]()
+        for number, generation in enumerate(reversed(generations(folder))):
+            if number and not os.path.lexists(generation / MANIFEST):
+                continue
+            damaged = _damaged(generation, known)
+            whole += not damaged
+            found += [file for file in damaged if file not in found]
+        if whole >= KEPT:
+            break
+    return found
+
+
+def _damaged(generation: Path, known: dict[Path, bool]) -> list[Path]:
+    """Files of one generation. `known` are those of others that were looked at: they share chunks."""
+    try:
+        manifest = _manifest(generation)
+    except (OSError, ValueError):
+        return [generation / MANIFEST]
+    chunks = {generation.parent / CHUNKS / digest: digest for digest in manifest["chunks"]}
+    files = {generation / file: digest for file, digest in manifest["files"].items()} | chunks
+    for path, digest in files.items():
+        if path not in known:
+            try:
+                _checked(path, digest)
+                known[path] = True
+            except (OSError, ValueError):
+                known[path] = False
+    return [path for path in files if not known[path]]
+
+
+def _manifest(generation: Path) -> dict[str, Any]:
+    """What a generation is made of. ValueError unless it is the one of that name, and names nothing outside."""
+    path = generation / MANIFEST
+    if path.is_symlink():
+        raise ValueError(f"{path} is a link")
+    manifest = read_sealed(path)
     try:
         if manifest["format"] != FORMAT:
             raise ValueError(f"{generation} has format {manifest['format']}, and this version reads {FORMAT}")
         if manifest["about"]["step"] != int(generation.name):
             raise ValueError(f"{generation} holds step {manifest['about']['step']}: it was copied or renamed")
+        if {*manifest["files"]} != {STATE, TENSORS} or not all(map(_DIGEST.fullmatch, manifest["chunks"])):
+            raise ValueError(f"{path} names files that are none of a checkpoint")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{generation} cannot be read: {type(error).__name__} {error}") from error
+    return manifest
+
+
+def read(generation: Path) -> Loaded:
+    """A generation with every byte checked. ValueError or OSError, naming the file, if it is not what was written."""
+    manifest = _manifest(generation)
+    try:
         content = {file: _checked(generation / file, digest) for file, digest in manifest["files"].items()}
         whole, small = json.loads(content[STATE]), load(content[TENSORS])
         count = len(small) + len(whole["large"])
@@ -194,16 +248,23 @@ def read(generation: Path) -> Loaded:
 
 def _joined(folder: Path, cut: Mapping[str, Any]) -> Tensor:
     dtype = getattr(torch, cut["dtype"])
-    content = bytearray(math.prod(cut["shape"]) * dtype.itemsize)
+    files = {digest: folder / CHUNKS / digest for digest in cut["chunks"] if _DIGEST.fullmatch(digest)}
+    length = math.prod(cut["shape"]) * dtype.itemsize
+    # Before so much memory is asked for.
+    if sum(files[digest].stat().st_size for digest in cut["chunks"]) != length:
+        raise ValueError(f"chunks in {folder / CHUNKS} are not as long as the tensor {cut['shape']}")
+    content = bytearray(length)
     at = 0
     for digest in cut["chunks"]:
-        piece = _checked(folder / CHUNKS / digest, digest)
+        piece = _checked(files[digest], digest)
         content[at : at + len(piece)] = piece
         at += len(piece)
     return torch.frombuffer(content, dtype=dtype).reshape(cut["shape"])
 
 
 def _checked(path: Path, digest: str) -> bytes:
+    if path.is_symlink() or path.parent.is_symlink():
+        raise ValueError(f"{path} is reached by a link")
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != digest:
         raise ValueError(f"{path} is not as it was written")

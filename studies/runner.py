@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from registry import Bound, Registry, part
 from studies.build import KEEPS_MORE, keeps_all
@@ -17,13 +15,14 @@ from studies.options import Options
 from studies.premises import unsafe
 from studies.problems import BadInput, clean
 from studies.progress import Progress
+from studies.room import RESULTS, Room, checkpoint_bytes, free_disk, room
 from studies.rounds import Rounds
 from studies.store import DIAGNOSTICS, Store
 from studies.study import RANDOM_POLICY, Cell, Study, resolved
 
 MOST_CELLS = 100_000
 """Larger grids are asked for by --yes."""
-SECONDS_AN_UPDATE, MEGABYTES_A_RUN = 0.005, 2
+SECONDS_AN_UPDATE: Final = 0.005
 """What a run costs, roughly."""
 MOST_ASKED = 10_000_000
 """Updates at which a schedule is asked whether anything will happen."""
@@ -39,6 +38,7 @@ class Plan:
     cells: list[Cell]
     runs: dict[str, Run]
     pending: list[Run]
+    room: Room
     notes: list[str] = field(default_factory=list)
 
 
@@ -48,7 +48,7 @@ def plan(study: Study, store: Store, registry: Registry, options: Options) -> Pl
         hours = study.rows() * (study.steps * SECONDS_AN_UPDATE + 5) / 3600 / (options.workers or cores())
         raise BadInput(
             f"the grid has {study.rows():,} runs, over {MOST_CELLS:,}: about {hours:,.0f} hours and "
-            f"{study.rows() * MEGABYTES_A_RUN / 1000:,.0f} GB; add --yes if that is meant"
+            f"{study.rows() * RESULTS / 1e9:,.0f} GB; add --yes if that is meant"
         )
     _executor(registry, options)
     for logger in options.loggers:
@@ -61,10 +61,11 @@ def plan(study: Study, store: Store, registry: Registry, options: Options) -> Pl
         problems += bad.problems
     if problems:
         raise BadInput(*problems)
-    problems = _too_large(study, cells, sizes, options) or _rehearsed(cells, sizes, registry)
+    runs = {cell.run.id: cell.run for cell in cells}
+    workers = options.workers or cores()
+    problems = room(runs.values(), sizes, registry, workers).short_of_memory() or _rehearsed(cells, sizes, registry)
     if problems:
         raise BadInput(*problems)
-    runs = {cell.run.id: cell.run for cell in cells}
     problems = unsafe(store.root, [store.study_folder(study.name), *map(store.run_folder, runs)])
     if problems:
         raise BadInput(*problems)
@@ -74,11 +75,15 @@ def plan(study: Study, store: Store, registry: Registry, options: Options) -> Pl
     plain = [run_id for run_id in finished if not (store.run_folder(run_id) / DIAGNOSTICS).is_file()]
     damaged = {run_id: files for run_id in finished if (files := store.verify(run_id))}
     pending = [run for run in runs.values() if run.id not in finished or run.id in damaged]
+    there = checkpoint_bytes(store, pending)
+    needed = room(pending, sizes, registry, workers, kept=options.keep_buffers, there=there)
+    if problems := needed.short_of_disk(store.root):
+        raise BadInput(*problems)
     notes = _notes(study, cells, runs, options, registry) + _inexact(pending, registry, options)
     if options.diagnostics and plain:
         notes.append(f"{len(plain)} finished runs were made without diagnostics, and stay as they are")
     notes += [f"not as written, so this run is done again: {files[0]}" for files in damaged.values()]
-    return Plan(study, cells, runs, pending, notes)
+    return Plan(study, cells, runs, pending, needed, notes)
 
 
 def carry_out(plan: Plan, store: Store, text: str, registry: Registry, options: Options) -> dict[str, str]:
@@ -112,12 +117,14 @@ def estimate(
     """What a plan would cost, roughly: 5 ms an update, 0.2 ms a step of simulation."""
     workers = options.workers or cores()
     seconds = sum(run.updates * seconds_per_update + _simulated(run) * 2e-4 + 5 for run in plan.pending)
-    learning = [run for run in plan.pending if run.methods]
+    buffers, free = plan.room.buffers / 1e9, free_disk(store.root) / 1e9
+    results, checkpoints = plan.room.results / 1e6 + 0.1, plan.room.checkpoints / 1e6
     return {
         "runs": f"{len(plan.runs)} ({len(plan.pending)} to do)",
         "hours": f"about {seconds / 3600 / workers:.2g} with {workers} workers",
-        "memory": f"about {0.7 * workers:.1f} GB and the replay buffers",
-        "disk": f"about {len(learning) * MEGABYTES_A_RUN + 0.1:.1f} MB in {store.root}",
+        "memory": f"about {0.7 * workers + buffers:.1f} GB, {buffers:.1f} GB of it replay buffers",
+        "disk": f"about {results:.1f} MB in {store.root}, and up to {checkpoints:,.1f} MB for checkpoints "
+        f"{'that are kept' if options.keep_buffers else 'until runs end'}; {free:,.1f} GB are free",
     }
 
 
@@ -179,50 +186,6 @@ def _rehearsed(cells: Sequence[Cell], sizes: Mapping[str, tuple[int, int]], regi
             problem = f"[methods] {cell.label!r} on {cell.run.env}: {what}"
             problems += [] if problem in problems else [problem]
     return problems
-
-
-def _too_large(
-    study: Study, cells: Sequence[Cell], sizes: Mapping[str, tuple[int, int]], options: Options
-) -> list[str]:
-    """Replay buffers that the memory cannot hold, over all workers."""
-    from rl.replay import bytes_needed
-
-    workers = min(options.workers or cores(), len(cells))
-    worst = widest = 0
-    for cell in cells:
-        capacity = cell.run.replay.settings.get("capacity")
-        if cell.run.methods and isinstance(capacity, int):
-            filled = min(capacity, cell.run.steps)
-            worst = max(worst, bytes_needed(*sizes[cell.run.env], filled))
-        if cell.run.execution == "masked" and cell.run.device == "cpu":
-            widest = max(widest, _network_bytes(cell.run))
-    free = _free_memory()
-    problems = []
-    if free and worst * workers > free:
-        problems.append(
-            f"replay: {workers} workers need {worst * workers / 1e9:,.1f} GB for their buffers and {free / 1e9:.1f} GB "
-            "are free: lower the capacity, or --workers"
-        )
-    if free and widest * workers > free:
-        problems.append(
-            f"hidden: {workers} workers need {widest * workers / 1e9:,.1f} GB for their networks and "
-            f"{free / 1e9:.1f} GB are free: lower the widths, or --workers"
-        )
-    return problems
-
-
-def _network_bytes(run: Run) -> int:
-    """At least: the weights between hidden layers, their gradients and two moments, in float32."""
-    hidden = [widths for name, widths in run.agent.settings.items() if name.endswith("_hidden")]
-    return sum(16 * a * b for widths in hidden for a, b in itertools.pairwise(widths))
-
-
-def _free_memory() -> int:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), 0)
 
 
 def _notes(

@@ -11,6 +11,7 @@ import csv
 import fcntl
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,9 +23,10 @@ import numpy as np
 
 from registry import nearest
 from rl.files import make_folder, write_atomically
-from studies.attempts import Attempt, alone, clear, keep_last, publish
+from studies.attempts import Attempt, alone, attempts, clear, keep_last, publish
 from studies.contents import Run, canonical
 from studies.files import hashes, sha256
+from studies.loggers import TRAINING
 from studies.outcome import Status
 from studies.problems import BadInput
 from studies.sealed import read_sealed, write_sealed
@@ -42,6 +44,11 @@ DIAGNOSTICS = "diagnostics.csv"
 WEIGHTS = "weights.safetensors"
 LOCK = "lock"
 STUDY = "study.toml"
+FILES = frozenset({CONTENTS, RESULT, WORLD, EVALUATIONS, TOPOLOGY, TRAINING, DIAGNOSTICS, WEIGHTS})
+"""What the manifest of a run may name."""
+
+
+_RUN_ID = re.compile("[0-9a-f]{16}")
 
 
 class Held(RuntimeError):
@@ -77,12 +84,22 @@ class Store:
     def study_folder(self, name: str) -> Path:
         return self.root / "studies" / name
 
+    def _make(self, folder: Path) -> None:
+        """A folder in the store, which nobody else may enter when it is new."""
+        make_folder(self.root, mode=0o700)
+        make_folder(folder)
+
+    def _leads_out(self, path: Path) -> bool:
+        """Whether a link, of that name or of the folder that it is in, leads out of the store."""
+        links = [each for each in (path, path.parent) if each != self.root and each.is_symlink()]
+        return any(not each.resolve().is_relative_to(self.root.resolve()) for each in links)
+
     # Runs.
 
     def prepare(self, run: Run) -> Path:
         """The folder of a run that is about to start, with its contents written."""
         folder = self.run_folder(run.id)
-        make_folder(folder)
+        self._make(folder)
         if self.is_finished(run.id) and self.verify(run.id):
             (folder / MANIFEST).unlink()  # It would declare a damaged run finished.
         write_atomically(folder / CONTENTS, (canonical(run.contents()) + "\n").encode())
@@ -91,6 +108,8 @@ class Store:
     def load_run(self, run_id: str) -> Run:
         """The run of an id, checked against it."""
         folder = self.run_folder(run_id)
+        if self._leads_out(folder) or (folder / CONTENTS).is_symlink():
+            raise Damaged(f"{folder / CONTENTS} is reached by a link out of the store")
         run = Run.from_contents(json.loads((folder / CONTENTS).read_text()))
         if run.id != run_id:
             raise Damaged(f"{folder / CONTENTS} describes run {run.id}, not {run_id}")
@@ -160,25 +179,39 @@ class Store:
         return "missing", ""
 
     def verify(self, run_id: str) -> list[str]:
-        """Files of a run that are not as they were written: of a finished one all, else why it failed."""
+        """Files of a run that are not as written: of a finished one all, else checkpoints and why it failed."""
         folder = self.run_folder(run_id)
         if not self.is_finished(run_id):
-            return [] if _intact(folder / FAILURE) else [str(folder / FAILURE)]
+            failure = [] if _intact(folder / FAILURE) else [str(folder / FAILURE)]
+            return failure + self._damaged_checkpoints(folder)
         try:
             expected = self._manifest(run_id)["files"]
         except Damaged:
             return [str(folder / MANIFEST)]
-        return [
-            str(folder / name)
-            for name, digest in expected.items()
-            if not (folder / name).is_file() or sha256(folder / name) != digest
-        ]
+        return [str(folder / name) for name, digest in expected.items() if not _holds(folder / name, digest)]
+
+    def _damaged_checkpoints(self, folder: Path) -> list[str]:
+        """Files of checkpoints from which an unfinished run could go on. One that is held is left alone: it changes."""
+        tries = [each for each in attempts(folder) if each.checkpoints.is_dir()]
+        if not tries or self._leads_out(folder) or self._is_held(folder):
+            return []
+        from studies.checkpoints import damaged_files  # Torch with it.
+
+        files = damaged_files([each.checkpoints for each in reversed(tries)])
+        # Whoever took the run up meanwhile has begun an attempt, and deletes old ones.
+        return [] if self._is_held(folder) or attempts(folder)[-1:] != tries[-1:] else [str(file) for file in files]
 
     def _manifest(self, run_id: str) -> dict[str, Any]:
+        path = self.run_folder(run_id) / MANIFEST
         try:
-            return read_sealed(self.run_folder(run_id) / MANIFEST)
-        except (ValueError, OSError) as error:
+            if self._leads_out(path.parent) or path.is_symlink():
+                raise Damaged(f"{path} is reached by a link out of the store")
+            manifest = read_sealed(path)
+            if foreign := {*manifest["files"], *manifest["bytes"]} - FILES:
+                raise Damaged(f"{path} names {min(foreign)!r}, which is no file of a run")
+        except (ValueError, OSError, KeyError, TypeError) as error:
             raise Damaged(str(error)) from error
+        return manifest
 
     @staticmethod
     def _failure(path: Path) -> str:
@@ -263,7 +296,7 @@ class Store:
     def save_study(self, study: Study, cells: list[Cell], text: str) -> None:
         """Keep a study's file, and its list of runs, so that tables need no registry that expands it."""
         folder = self.study_folder(study.name)
-        make_folder(folder)
+        self._make(folder)
         write_atomically(folder / STUDY, text.encode())
         listed = {"cells": [_cell_words(cell) for cell in cells], "study": sha256(folder / STUDY)}
         write_sealed(folder / CELLS, listed)
@@ -272,7 +305,7 @@ class Store:
         """How many finished runs a study has, and files of it that are not as they were written."""
         runs, folder = sorted({cell["run"] for cell in self.cells(name)}), self.study_folder(name)
         try:
-            whole = sha256(folder / STUDY) == self._listed(name)["study"]
+            whole = _holds(folder / STUDY, self._listed(name)["study"])
         except OSError:
             whole = False
         files = [file for run_id in runs for file in self.verify(run_id)]
@@ -280,16 +313,22 @@ class Store:
 
     def cells(self, name: str) -> list[dict[str, Any]]:
         """The runs of a study with their places in it. BadInput if the store has no such study."""
-        if "/" in name or not (self.study_folder(name) / CELLS).is_file():
+        if "/" in name or name in ("", ".", "..") or not (self.study_folder(name) / CELLS).is_file():
             known = self.studies()
             listed = ", ".join(known) or "none"
             raise BadInput(f"the store {self.root} has no study {name!r}. {nearest(name, known)}Known: {listed}")
         cells: list[dict[str, Any]] = self._listed(name)["cells"]
+        foreign = [cell["run"] for cell in cells if not _RUN_ID.fullmatch(str(cell["run"]))]
+        if foreign:
+            raise Damaged(f"{self.study_folder(name) / CELLS} lists {foreign[0]!r}, which is no run's id")
         return cells
 
     def _listed(self, name: str) -> dict[str, Any]:
+        path = self.study_folder(name) / CELLS
+        if self._leads_out(path.parent) or path.is_symlink():
+            raise Damaged(f"{path} is reached by a link out of the store")
         try:
-            return read_sealed(self.study_folder(name) / CELLS)
+            return read_sealed(path)
         except ValueError as error:
             raise Damaged(str(error)) from error
 
@@ -364,8 +403,15 @@ def _cell_words(cell: Cell) -> dict[str, Any]:
     }
 
 
+def _holds(path: Path, digest: str) -> bool:
+    """Whether a file is there, not as a link, with the bytes of that hash."""
+    return path.is_file() and not path.is_symlink() and sha256(path) == digest
+
+
 def _intact(path: Path) -> bool:
     """Whether a sealed file is as it was written, or not there."""
+    if path.is_symlink():
+        return False
     try:
         return not path.exists() or bool(read_sealed(path))
     except ValueError:
