@@ -54,7 +54,8 @@ class Notice:
     ) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            # Whoever was told leaves now, and by the exit code that says so.
+            signal.signal(number, signal.SIG_IGN if self.code else handler)
 
     def _told(self, number: int, frame: FrameType | None) -> None:
         again = bool(self.code)

@@ -5,7 +5,9 @@ Processes are forked from a warm one, as importing torch takes longer than a tin
 
 from __future__ import annotations
 
+import csv
 import ctypes
+import json
 import os
 import signal
 import sys
@@ -19,10 +21,11 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from lab import FILE, Lab, a_run, run_here
+from lab import FILE, REGISTRY, Answer, Lab, a_run, run_here
 
 from benchmarks.reliability import runners, runs
 from benchmarks.reliability.forks import Child
+from studies import world
 from studies.attempts import attempts
 from studies.checkpoints import newest
 from studies.cli import main
@@ -543,3 +546,75 @@ def holder(lab: Lab) -> int:
     store = Store(lab.store)
     [told] = filter(None, (store.holder(cell["run"]) for cell in store.cells("study")))
     return int(told.split()[1])
+
+
+# B7: another world
+
+
+@pytest.fixture(scope="module")
+def begun(warm: None) -> Iterator[Lab]:
+    """A study whose run of SET was killed when it had saved; the others are finished."""
+    with tempfile.TemporaryDirectory(prefix="begun-") as folder:
+        lab = Lab(Path(folder))
+        assert shown(lab, 'SET = "set"\nRigL = "rigl"\n').code == 0
+        run = lab.folder_of("SET", name="study")
+        (run / "manifest.json").unlink()
+
+        def dies(say: Callable[[str], None]) -> None:
+            with patch("studies.store.Store.finish", lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)):
+                at_work(Store(lab.store), Store(lab.store).load_run(run.name), say, str(lab.folder / "bad.py"))
+
+        with Child(dies) as child:
+            assert child.end() == -signal.SIGKILL, child.lines
+        yield lab
+
+
+def shown(lab: Lab, rows: str, *words: str) -> Answer:
+    """The command, its runs carried out in this process, and no figures."""
+    text = PLAIN.replace('"SET" = { base = "set" }\n', rows)
+    plugin = lab.file(BAD.format(place=str(lab.folder)), "bad.py")
+    with patch("studies.plot.plot", lambda *_, **__: []):
+        return lab.study(text, "--plugin", plugin, *words)
+
+
+def elsewhere(key: str) -> Any:
+    """As if this machine had another of that."""
+    return patch("studies.run.world", lambda *given: world.world(*given) | {key: "other"})
+
+
+@pytest.mark.parametrize("key", world.SAME)
+def test_a_run_goes_on_in_another_world_only_if_that_is_allowed(begun: Lab, key: str) -> None:
+    run = begun.folder_of("SET", name="study")
+    with elsewhere(key):
+        answer = run_here(str(begun.store), run.name, "--no-plugins", str(begun.folder / "bad.py"))
+    assert answer.code == 1
+    [line] = answer.err.splitlines()
+    assert f"{key.replace('_', ' ')} {world.world(REGISTRY, 'cpu')[key]}, now other" in line
+    assert "--allow-drift" in line
+    assert f"or delete {run / 'attempts'} to begin anew" in line
+    assert not (run / "manifest.json").exists()
+
+
+def test_a_run_that_went_on_in_another_world_is_marked_in_every_table(begun: Lab) -> None:
+    rows = 'SET = "set"\nRigL = "rigl"\n'
+    with elsewhere("torch"):
+        refused = shown(begun, rows)
+        assert refused.code == 1
+        assert "--allow-drift" in refused.err
+        allowed = shown(begun, rows, "--allow-drift")
+    assert allowed.code == 0, allowed.err
+    assert "although torch" in allowed.err
+    mark = f"torch {world.world(REGISTRY, 'cpu')['torch']}, now other"
+    kept = json.loads((begun.folder_of("SET", name="study") / "world.json").read_text())
+    assert kept["drift"] == mark
+    for form in ("text", "markdown", "latex"):
+        table = begun("study", "table", "study", "--format", form).out
+        marked, _, others = (
+            table.replace("{[}", "[").partition("drift = ")[2].partition("\n")[2].partition("InvertedPendulum")
+        )
+        assert f"drift = {mark}" in table
+        assert "SET" in marked
+        assert "RigL" in others
+        assert "SET" not in others
+    marks = csv.DictReader(begun("study", "table", "study", "--format", "csv").out.splitlines())
+    assert {row["method"]: row["axis drift"] for row in marks} == {"SET": mark, "RigL": "", "random policy": ""}
