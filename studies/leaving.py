@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any, Final
 
@@ -14,6 +15,10 @@ WATCHED: Final = "SPARSITY_RUNNER"
 """Set to `stdin` for a run whose standard input ends when its runner does."""
 PATIENCE: Final = 15.0
 """Seconds that an episode has to end once the run is told to leave; then it goes back to its last checkpoint."""
+LAST: Final = PATIENCE + 5.0
+"""Seconds after the end of its runner in which a run leaves by itself, or it hangs where no signal is heard."""
+ONCE: Final = 1.0
+"""Seconds within which two signals are one: what stops a machine tells the run and its runner, which tells it again."""
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
@@ -26,13 +31,14 @@ class Leave(BaseException):
 
 
 class Notice:
-    """Listens while it is entered. The second signal, or one outside of training, ends the run at once."""
+    """Listens while it is entered. A second signal, or one before there is a state to save, ends the run at once."""
 
     def __init__(self) -> None:
         self.code = 0
         """128 and the number of the signal that was heard; 0 before."""
         self.patient = False
-        """Whether a rest will come at which the state can be saved."""
+        """Whether a rest, or the end, will come at which the state can be saved."""
+        self._first = 0.0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Notice:
@@ -40,7 +46,7 @@ class Notice:
             self._before = {number: signal.signal(number, self._told) for number in SIGNALS}
             self._before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._over)
         if os.environ.get(WATCHED) == "stdin":
-            threading.Thread(target=_until_the_runner_is_gone, daemon=True).start()
+            threading.Thread(target=self._until_the_runner_is_gone, daemon=True).start()
         return self
 
     def __exit__(
@@ -48,10 +54,15 @@ class Notice:
     ) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            # Whoever was told leaves now, and by the exit code that says so.
+            signal.signal(number, signal.SIG_IGN if self.code else handler)
 
     def _told(self, number: int, frame: FrameType | None) -> None:
-        again, self.code = bool(self.code), self.code or 128 + number
+        again = bool(self.code)
+        if again and time.monotonic() - self._first < ONCE:
+            return
+        if not again:
+            self.code, self._first = 128 + number, time.monotonic()
         if again or not self.patient:
             raise Leave(self.code)
         signal.setitimer(signal.ITIMER_REAL, PATIENCE)
@@ -59,9 +70,11 @@ class Notice:
     def _over(self, number: int, frame: FrameType | None) -> None:
         raise Leave(self.code)
 
-
-def _until_the_runner_is_gone() -> None:
-    with contextlib.suppress(OSError, ValueError):
-        while os.read(sys.stdin.fileno(), 4096):
-            pass
-    os.kill(os.getpid(), signal.SIGTERM)
+    def _until_the_runner_is_gone(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            while os.read(sys.stdin.fileno(), 4096):
+                pass
+        if not self.code:
+            os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(LAST)
+        os.kill(os.getpid(), signal.SIGKILL)

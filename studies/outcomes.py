@@ -13,15 +13,19 @@ from studies.outcome import Outcome
 from studies.store import Record, Store
 from studies.study import RANDOM_POLICY
 
-WORLD_KEYS = ("python", "torch", "numpy", "gymnasium", "mujoco", "threads", "cpu_capability", "device")
+WORLD_KEYS = (
+    *("python", "torch", "numpy", "gymnasium", "mujoco", "numba"),
+    *("threads", "cpu_capability", "device", "platform"),
+)
 """What must be equal for two runs to be pooled."""
 
 
 def collect(store: Store, name: str) -> tuple[list[Outcome], dict[str, np.ndarray]]:
     """Every outcome of a study, and by environment the returns of the random policy's episodes.
 
-    Runs made in different worlds (versions, threads, device) are kept apart by an axis that names what differs; runs
-    that left no record count with the world of most.
+    Runs made in different worlds (versions, threads, device) are kept apart by an axis `world` that names what differs;
+    runs that left no record count with the world of most. One that went from world to world on its way has an axis
+    `drift` that says which.
     """
     outcomes: list[Outcome] = []
     baseline: dict[str, np.ndarray] = {}
@@ -48,6 +52,8 @@ def _outcome(store: Store, cell: Mapping[str, Any]) -> tuple[Outcome, Record | N
     except (OSError, ValueError, KeyError) as error:
         return Outcome(**place, status="failed", note=f"damaged: {error}"), None
     result = record.result
+    if drift := record.world.get("drift"):
+        place["axes"] = {**place["axes"], "drift": drift}
     outcome = Outcome(
         **place,
         status=result["status"],

@@ -90,7 +90,10 @@ class Rounds:
             self._progress.note(run_id, f"{cause.splitlines()[-1]}: {again}")
             self._queue.append(run_id)
         else:
-            self._store.fail(run_id, cause)
+            try:
+                self._store.fail(run_id, cause)
+            except OSError as error:  # The others go on, and this one's cause is told at the end.
+                self._progress.note(run_id, f"why it failed cannot be kept: {error.filename}: {error.strerror}")
             self._end(run_id, "failed", cause)
 
     def _end(self, run_id: str, status: str, cause: str) -> None:

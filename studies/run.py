@@ -117,7 +117,7 @@ def _trained(underway: Underway, keeper: Keeper, report: Report, notice: Notice)
     except Diverged as diverged:
         return diverged
     finally:
-        notice.patient = False
+        notice.patient = True  # What is left takes a moment: to leave now would throw away what is done.
     return None
 
 
@@ -129,6 +129,13 @@ def _print(record: Mapping[str, Any]) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run one run of a store by its id."""
+    try:
+        return _main(arguments)
+    except Leave as left:  # Wherever it was told so.
+        return left.code
+
+
+def _main(arguments: list[str]) -> int:
     root, run_id, *more = arguments
     words = Words.of(more)
     torch.set_num_threads(1)
@@ -146,8 +153,6 @@ def main(arguments: list[str]) -> int:
                     store.sweep(run_id)
                     return 0
                 _carry_out(store, run_id, registry, beat, notice, words)
-        except Leave as left:
-            return left.code
         except (Held, Superseded) as held:
             print(held, file=sys.stderr)
             return HELD

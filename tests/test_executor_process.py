@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from studies.executors.process import Job, carry_out
+from studies.executors.local import local
+from studies.executors.process import Child, Job, carry_out
 
 WARNED = "import os, signal, sys; print('UserWarning: old', file=sys.stderr, flush=True); "
 
@@ -78,3 +81,23 @@ def test_a_run_without_a_new_step_is_killed_though_it_talks() -> None:
     *_, last = records(code, stall_after=0.5)
     assert last["ended"] == -signal.SIGKILL
     assert last["cause"] == "stalled: no new step in 0.5 s after step 5"
+
+
+def test_an_interrupt_while_runs_are_told_to_leave_ends_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the command would wait for the end of every run that had not been told yet."""
+
+    def interrupted(_: Child) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Child, "stop", interrupted)
+    jobs = [Job(name, (sys.executable, "-S", "-c", "import time; time.sleep(60)")) for name in "ab"]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    started = time.monotonic()
+    interrupt = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    interrupt.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            local(jobs, lambda *_: None, workers=2)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert time.monotonic() - started < 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -106,6 +107,20 @@ def test_a_run_that_failed_and_is_tried_again_by_another_is_waited_for(
     assert answer.code == 0, answer.err
     assert len(looked) >= 3
     assert store.is_finished(folder.name)
+
+
+def test_a_failure_that_cannot_be_written_down_stops_no_other_run(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(store: Store, run_id: str, cause: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(store.run_folder(run_id) / "failure.json"))
+
+    monkeypatch.setattr(Store, "fail", full)
+    result, calls = Underway.result, iter([1])
+    monkeypatch.setattr(Underway, "result", lambda *given: 1 // 0 if next(calls, 0) else result(*given))
+    answer = lab.grid("set,static", "--densities", "0.5")
+    assert answer.code == 1
+    assert "failure.json: No space left on device" in answer.err
+    assert answer.err.splitlines()[-1].endswith("ZeroDivisionError: integer division or modulo by zero")
+    assert "1 done" in lab("study", "status", "tiny").out or "2 done" in lab("study", "status", "tiny").out
 
 
 # What counts of two attempts

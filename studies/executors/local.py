@@ -46,15 +46,16 @@ def local(jobs: Iterable[Job], report: Report, *, workers: int = 0) -> None:
             child.stop()
 
     with ThreadPoolExecutor(max_workers=workers or cores()) as pool:
-        futures = [pool.submit(work) for _ in range(workers or cores())]
+        futures = []
         try:
+            futures += [pool.submit(work) for _ in range(workers or cores())]
             for future in wait(futures, return_when=FIRST_EXCEPTION).done:
                 future.result()
         except BaseException:
-            stopped.set()
-            for child in list(running.values()):
-                child.stop()
             try:
+                stopped.set()
+                for child in list(running.values()):
+                    child.stop()
                 wait(futures, timeout=GRACE)
             finally:
                 for child in list(running.values()):
