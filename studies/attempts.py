@@ -74,6 +74,15 @@ def attempts(run_folder: Path) -> list[Attempt]:
     return [Attempt(run_folder, number) for number in sorted(numbers)]
 
 
+def generations(folder: Path) -> list[Path]:
+    """Folders of a folder's checkpoints, oldest first, whole or not. OSError if it is there and cannot be read."""
+    try:
+        entries = list(folder.iterdir())
+    except FileNotFoundError:
+        return []
+    return sorted(each for each in entries if each.name.isdigit() and each.is_dir() and not each.is_symlink())
+
+
 def begin(run_folder: Path, still_held: Callable[[], None] = lambda: None) -> Attempt:
     """The next attempt, with its folder. From now on no earlier one counts.
 
@@ -100,8 +109,6 @@ def alone(run_folder: Path) -> Iterator[None]:
 
 def last_saved(run_folder: Path) -> Attempt | None:
     """The latest attempt that has a checkpoint: one that went on from another's may have ended before its own."""
-    from studies.checkpoints import generations  # Torch with it, which `status` must not wait for.
-
     return next((each for each in reversed(attempts(run_folder)) if generations(each.checkpoints)), None)
 
 

@@ -24,6 +24,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from rl.files import make_folder, sync, write_atomically
+from studies.attempts import generations
 from studies.sealed import read_sealed, write_sealed
 from studies.tree import pack, unpack
 
@@ -163,15 +164,6 @@ def newest(folders: Sequence[Path]) -> tuple[Loaded | None, list[str]]:
             except (OSError, ValueError) as error:
                 complaints.append(f"checkpoint {generation} is not whole: {error}")
     return None, complaints
-
-
-def generations(folder: Path) -> list[Path]:
-    """Folders of generations, oldest first, whole or not. OSError if the folder is there and cannot be read."""
-    try:
-        entries = list(folder.iterdir())
-    except FileNotFoundError:
-        return []
-    return sorted(each for each in entries if each.name.isdigit() and each.is_dir() and not each.is_symlink())
 
 
 def damaged_files(folders: Sequence[Path]) -> list[Path]:

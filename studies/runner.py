@@ -89,7 +89,7 @@ def plan(study: Study, store: Store, registry: Registry, options: Options) -> Pl
 def carry_out(plan: Plan, store: Store, text: str, registry: Registry, options: Options) -> dict[str, str]:
     """Run what is pending. Causes by run id of those that failed; those that diverged are results, not failures."""
     store.save_study(plan.study, plan.cells, text)
-    for run_id in plan.runs:
+    for run_id in plan.runs.keys() - {run.id for run in plan.pending}:
         store.sweep(run_id)
     if not plan.pending:
         return {}

@@ -76,15 +76,21 @@ def study_list(store: Store) -> str:
 
 
 def status(name: str, store: Store) -> str:
-    """Runs by state, and every failure with its cause."""
+    """Runs by state, every failure with its cause, and from where unfinished ones can go on."""
     cells = store.cells(name)
-    standing = {run_id: store.status(run_id) for run_id in {cell["run"] for cell in cells}}
-    lines = [f"{name}: {_standing(Counter(how for how, _ in standing.values()))}"]
+    standing = {run_id: store.standing(run_id) for run_id in {cell["run"] for cell in cells}}
+    lines = [f"{name}: {_standing(Counter(run.status for run in standing.values()))}"]
+    if again := sum(run.attempts > 1 for run in standing.values()):
+        lines.append(f"  {again} took more than one attempt")
     for cell in cells:
-        how, note = standing[cell["run"]]
-        if how in ("failed", "diverged"):
-            last = (note.strip().splitlines() or ["no message"])[-1]
-            lines.append(f"  {how}: {clean(cell['label'])} seed {cell['seed']} ({cell['run']}): {clean(last)}")
+        run = standing[cell["run"]]
+        last = (run.cause.strip().splitlines() or ["no message"])[-1]
+        told = [clean(last)] if run.status in ("failed", "diverged") else []
+        told += [f"can go on from step {run.saved:,}"] if run.saved else []
+        if told:
+            lines.append(
+                f"  {run.status}: {clean(cell['label'])} seed {cell['seed']} ({cell['run']}): {'; '.join(told)}"
+            )
     return "\n".join(lines)
 
 

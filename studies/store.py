@@ -17,13 +17,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
 from registry import nearest
 from rl.files import make_folder, write_atomically
-from studies.attempts import Attempt, alone, attempts, clear, keep_last, publish
+from studies.attempts import Attempt, alone, attempts, clear, generations, keep_last, publish
 from studies.contents import Run, canonical
 from studies.files import hashes, sha256
 from studies.loggers import TRAINING
@@ -57,6 +57,17 @@ class Held(RuntimeError):
 
 class Damaged(ValueError):
     """A file of a finished run is missing, or is not what was written."""
+
+
+class Standing(NamedTuple):
+    """How a run stands."""
+
+    status: Status
+    cause: str
+    """Why, if it failed or diverged."""
+    attempts: int
+    saved: int
+    """The step that an unfinished one can go on from; 0 if it would begin anew."""
 
 
 @dataclass(frozen=True)
@@ -126,17 +137,13 @@ class Store:
             publish(attempt)
             if keep_checkpoints:
                 keep_last(folder)
-            self._declare(folder, [CONTENTS, *files])
+            self._declare(folder, [CONTENTS, *files], attempts=attempt.number)
         self.sweep(attempt.run_folder.name)
 
-    def sweep(self, run_id: str) -> None:
-        """Delete what attempts have left of a finished run, its last process killed in the moment before."""
-        if self.is_finished(run_id):
-            clear(self.run_folder(run_id))
-
-    def _declare(self, folder: Path, names: list[str]) -> None:
+    def _declare(self, folder: Path, names: list[str], **beside: Any) -> None:
         result = _json(folder / RESULT)
         manifest = {
+            **beside,
             "status": result["status"],
             "cause": result["cause"],
             "files": hashes(folder, names),
@@ -144,6 +151,12 @@ class Store:
         }
         write_sealed(folder / MANIFEST, manifest)
         (folder / FAILURE).unlink(missing_ok=True)
+
+    def sweep(self, run_id: str) -> None:
+        """Delete what is left of the attempts at a finished run, if it was stopped between its end and that."""
+        left = [attempt for attempt in attempts(self.run_folder(run_id)) if attempt.folder.is_dir()]
+        if left and self.is_finished(run_id):
+            clear(self.run_folder(run_id))
 
     def fail(self, run_id: str, cause: str) -> None:
         """Remember why a run failed. It is tried again when its study is run again."""
@@ -161,22 +174,34 @@ class Store:
 
     def status(self, run_id: str) -> tuple[Status, str]:
         """How a run stands, and why if it failed or diverged. Of a finished one's files only lengths are looked at."""
+        return self._look(run_id)[:2]
+
+    def standing(self, run_id: str) -> Standing:
+        """How a run stands, and how it came there: of a finished one, no more is read than for its status."""
+        status, cause, manifest = self._look(run_id)
+        if manifest is not None:
+            return Standing(status, cause, manifest.get("attempts", 1), 0)
+        tried = attempts(self.run_folder(run_id))
+        saved = (int(each.name) for attempt in tried[::-1] for each in generations(attempt.checkpoints)[::-1])
+        return Standing(status, cause, len(tried), next(saved, 0))
+
+    def _look(self, run_id: str) -> tuple[Status, str, dict[str, Any] | None]:
         folder = self.run_folder(run_id)
         if self.is_finished(run_id):
             try:
                 manifest = self._manifest(run_id)
             except Damaged as damage:
-                return "failed", f"damaged: {damage}"
+                return "failed", f"damaged: {damage}", {}
             lengths = {entry.name: entry.stat().st_size for entry in os.scandir(folder)}
             wrong = [str(folder / name) for name, size in manifest["bytes"].items() if lengths.get(name) != size]
             if wrong:
-                return "failed", f"damaged: not as written: {', '.join(wrong)}"
-            return manifest["status"], manifest["cause"]
+                return "failed", f"damaged: not as written: {', '.join(wrong)}", manifest
+            return manifest["status"], manifest["cause"], manifest
         if (folder / LOCK).exists() and self._is_held(folder):
-            return "running", ""
+            return "running", "", None
         if (folder / FAILURE).is_file():
-            return "failed", self._failure(folder / FAILURE)
-        return "missing", ""
+            return "failed", self._failure(folder / FAILURE), None
+        return "missing", "", None
 
     def verify(self, run_id: str) -> list[str]:
         """Files of a run that are not as written: of a finished one all, else checkpoints and why it failed."""

@@ -29,8 +29,8 @@ from benchmarks.reliability.saves import kills, problems, small_chunks, state
 from registry import part
 from rl.files import make_folder, sync, write_atomically
 from studies import checkpoints
-from studies.attempts import attempts, begin, publish
-from studies.checkpoints import CHUNKS, MANIFEST, STATE, Checkpoints, generations, newest
+from studies.attempts import attempts, begin, generations, publish
+from studies.checkpoints import CHUNKS, MANIFEST, STATE, Checkpoints, newest
 from studies.contents import Run
 from studies.problems import BadInput
 from studies.sealed import read_sealed, write_sealed

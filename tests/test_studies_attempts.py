@@ -184,3 +184,41 @@ def test_a_late_attempt_leaves_the_folder_of_the_next_alone(tmp_path: Path, monk
     assert attempts(folder)[-1].folder.is_dir()
     with pytest.raises(Superseded):
         keeper.save(underway)
+
+
+# What is told of attempts
+
+
+def test_status_says_what_took_several_attempts_and_from_where_runs_can_go_on(lab: Lab) -> None:
+    assert lab.grid("set,static", "--densities", "0.5").code == 0
+    assert "attempt" not in lab("study", "status", "tiny").out
+    (lab.folder_of("set") / "manifest.json").unlink()
+    assert again(lab.folder_of("set")).code == 0
+    assert "  1 took more than one attempt\n" in lab("study", "status", "tiny").out
+    folder = lab.folder_of("static")
+    (folder / "manifest.json").unlink()
+    Checkpoints(begin(folder).checkpoints).save({}, {}, 1234)
+    told = f"static seed 0 ({folder.name}): can go on from step 1,234"
+    assert f"  missing: {told}\n" in lab("study", "status", "tiny").out
+    with held(folder):
+        assert f"  running: {told}\n" in lab("study", "status", "tiny").out
+    Store(lab.store).fail(folder.name, "kaputt")
+    assert "): kaputt; can go on from step 1,234\n" in lab("study", "status", "tiny").out
+
+
+def test_a_finished_runs_checkpoints_go_though_it_died_before_it_could_delete_them(lab: Lab) -> None:
+    assert lab.grid("set,static", "--densities", "0.5").code == 0
+    left = Checkpoints(begin(lab.folder_of("set")).checkpoints).save({}, {}, 60)
+    assert lab.grid("set,static", "--densities", "0.5").code == 0
+    assert not left.exists()
+
+
+def test_checkpoints_that_are_to_be_kept_are(lab: Lab) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("studies.keeping.PAUSE", 0.0)
+        words = ("set", "--densities", "0.5", "--keep-buffers", "--checkpoint-every", "0")
+        assert lab.grid(*words).code == 0
+    kept = sorted(lab.folder_of("set").glob("checkpoint/*/manifest.json"))
+    assert lab.grid("set", "--densities", "0.5").code == 0
+    assert kept
+    assert all(each.is_file() for each in kept)

@@ -25,8 +25,7 @@ from benchmarks.reliability.ledger import Outcome
 from benchmarks.reliability.runs import ENDS, PATIENT, hurried
 from benchmarks.reliability.zygote import zygote
 from rl.environment import make
-from studies.attempts import attempts
-from studies.checkpoints import generations
+from studies.attempts import attempts, generations
 from studies.cli import main
 from studies.store import Store
 

@@ -24,7 +24,8 @@ import torch
 
 from benchmarks.reliability.forks import Child
 from benchmarks.reliability.ledger import Outcome
-from studies.checkpoints import KEPT, Checkpoints, generations, newest, read
+from studies.attempts import generations
+from studies.checkpoints import KEPT, Checkpoints, newest, read
 
 CHAIN: Final = 10
 """Kills one after the other, each of an attempt that goes on from what the ones before left. A chain has its seed."""
