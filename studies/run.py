@@ -20,7 +20,7 @@ import torch
 
 from registry import PartError, Registry, use_registry
 from rl.signals import Diverged
-from studies.attempts import Attempt, Superseded, begin, clear
+from studies.attempts import Attempt, Superseded, begin
 from studies.contents import Run, foreign_sources
 from studies.keeping import Drifted, Keeper, last
 from studies.leaving import Leave, Notice
@@ -172,7 +172,8 @@ def _carry_out(
         raise PartError("the source of a plugin changed since the study was started: give the command again")
     attempt = begin(store.run_folder(run_id), beat)
     if store.is_finished(run_id):  # By one that was taken for dead, a moment before it was refused.
-        clear(store.run_folder(run_id))
+        with suppress(OSError):
+            attempt.folder.rmdir()
         return
 
     def report(record: Mapping[str, Any]) -> None:
