@@ -109,6 +109,7 @@ def chain(seed: int, where: Counter[str], *, most: int = 40) -> tuple[list[str],
                 wrong.append(f"went on from step {resumed}, and step {saved} had been saved")
             known = number
             saved = max([saved, *(int(line.partition(" ")[2]) for line in child.lines if line.startswith("saved"))])
+        store.sweep(run.id)  # As the next command would: a kill may have come between the end and the deletions.
         wrong += ended_wrong(store, run, undisturbed(kind))
     finally:
         shutil.rmtree(root, ignore_errors=True)
