@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import re
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -430,7 +431,11 @@ def _cell_words(cell: Cell) -> dict[str, Any]:
 
 def _holds(path: Path, digest: str) -> bool:
     """Whether a file is there, not as a link, with the bytes of that hash."""
-    return path.is_file() and not path.is_symlink() and sha256(path) == digest
+    try:
+        plain = stat.S_ISREG(os.lstat(path).st_mode)
+    except OSError:
+        return False
+    return plain and sha256(path) == digest
 
 
 def _intact(path: Path) -> bool:

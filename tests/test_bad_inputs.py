@@ -337,8 +337,8 @@ def test_39_no_figure_is_drawn_through_a_link(lab: Lab) -> None:
     (lab.store / "studies" / "study").rename(lab.folder / "outside")
     (lab.store / "studies" / "study").symlink_to(lab.folder / "outside")
     answer = lab("study", "plot", "study")
-    assert answer.code == 2
-    assert "is a link out of the store" in answer.err
+    assert answer.code == 4
+    assert "by a link out of the store" in answer.err
 
 
 @pytest.mark.parametrize(
