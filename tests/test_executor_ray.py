@@ -54,7 +54,7 @@ def cluster() -> Iterator[Any]:
 
 
 def test_every_job_is_told_once_however_it_ends(cluster: Any) -> None:
-    says = "import json, sys; print(json.dumps({'step': 1})); sys.exit(int(sys.argv[1]))"
+    says = "import json, sys; print(json.dumps({'step': 1, 'steps': 4})); sys.exit(int(sys.argv[1]))"
     given = [Job(str(code), (sys.executable, "-c", says, str(code))) for code in range(4)]
     given.append(Job("elsewhere", ("/no/such/python", "-c", says, "0")))
     heard = Heard()
