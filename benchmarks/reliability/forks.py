@@ -28,7 +28,7 @@ class Child:
         self.patience = PATIENCE
         self._read, write = os.pipe()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # Of forks beside threads: none of ours holds a lock.
+            warnings.simplefilter("ignore")  # Of forks beside threads, Python's and JAX's: none of ours holds a lock.
             self.pid = os.fork()
         if self.pid == 0:
             _work(work, write)
