@@ -41,7 +41,7 @@ def ours(agent: str, seed: int, steps: int, **settings: Any) -> Curve:
     from registry import Part, Registry
     from rl.environment import make, sizes
     from rl.replay import uniform
-    from rl.train import Evaluation, train
+    from rl.train import Evaluation, Training
 
     env, other = make(ENV), make(ENV)
     cpu, dtype = torch.device("cpu"), torch.float32
@@ -50,7 +50,7 @@ def ours(agent: str, seed: int, steps: int, **settings: Any) -> Curve:
     observation_size, action_size = sizes(env)
     built = build(observation_size=observation_size, action_size=action_size, seed=seed, device=cpu, dtype=dtype)
     replay = uniform(observation_size, action_size)
-    records = train(
+    records = Training(
         built, env, other, replay, seed=seed, steps=steps, warmup=WARMUP, eval_every=steps // EVALUATIONS,
         episodes=EPISODES, device=cpu, dtype=dtype,
     )  # fmt: skip

@@ -13,7 +13,7 @@ from rl.signals import Diverged
 from rl.streams import PURPOSES, env_seed, numpy_generator, stream, torch_generator
 from rl.td3 import TD3, td3
 from rl.tracking import Target
-from rl.train import Episode, Evaluation, Record, Signals, Training, evaluate, train
+from rl.train import Episode, Evaluation, Record, Signals, Training, evaluate
 
 __all__ = [
     "PURPOSES",
@@ -55,6 +55,5 @@ __all__ = [
     "stream",
     "td3",
     "torch_generator",
-    "train",
     "uniform",
 ]

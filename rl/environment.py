@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,43 +84,6 @@ def load_environment_state(env: Any, state: Mapping[str, Any]) -> None:
     for layer, kept in zip(_layers(env), state["layers"], strict=True):
         if kept is not None:
             layer.load_state_dict(kept)
-
-
-TRIED: Final = 60
-"""Steps at most of each episode in which an environment is tried."""
-
-
-def restores(build: Callable[[], Any]) -> bool:
-    """Whether an environment goes on equally from its `environment_state` in another one made alike: two are tried.
-
-    A trial of `TRIED` steps: what an environment begins to keep only later, it cannot see.
-    """
-    with closing(build()) as one, closing(build()) as other:
-        _play(one, 0.1, seed=1)
-        for seed in (2, 3):  # More episodes than the one: a count of them would be another.
-            _play(other, -0.4, seed=seed)
-        load_environment_state(other, environment_state(one))
-        return all(_equal(_play(one, 0.2), _play(other, 0.2)) for _ in range(2))
-
-
-def _play(env: Any, change: float, seed: int | None = None) -> list[tuple[Any, ...]]:
-    """All that one episode gives, copied, at actions that wander within [-1, 1]."""
-    seen: list[tuple[Any, ...]] = [(np.array(env.reset(seed=seed)[0]),)]
-    places = np.arange(env.action_space.shape[0])
-    for number in range(TRIED):
-        observation, *rest = env.step(np.sin(places + change * number).astype(np.float32))
-        seen.append((np.array(observation), *(np.array(each) for each in rest[:3])))
-        if rest[1] or rest[2]:
-            break
-    return seen
-
-
-def _equal(one: list[tuple[Any, ...]], other: list[tuple[Any, ...]]) -> bool:
-    """Number by number; what is not finite equals itself."""
-    if len(one) != len(other):
-        return False
-    pairs = [pair for rows in zip(one, other, strict=True) for pair in zip(*rows, strict=True)]
-    return all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
 
 
 def _layers(env: Any) -> Iterator[Any]:

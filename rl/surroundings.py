@@ -1,23 +1,30 @@
-"""What a replay and a wrapper are asked on trial."""
+"""What a replay, a wrapper and an environment are asked on trial."""
 
 from __future__ import annotations
 
 import copy
 import inspect
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from rl.agent import Batch
-from rl.environment import restores
+from rl.environment import environment_state, load_environment_state
 from rl.replay import Replay
 from rl.streams import numpy_generator, stream
 from rl.trial import SIZES, same, shown
 
 if TYPE_CHECKING:  # imported where it is used: `import rl` must stay light
     import gymnasium
+
+TRIED: Final = 60
+"""Steps at most of each episode in which an environment is tried."""
+Step = tuple[NDArray[Any], float, bool, bool]
+"""An observation, the reward, whether the episode terminated, and whether it was cut off."""
 
 
 def on_replay(build: Callable[[], Any]) -> Iterator[str]:
@@ -149,15 +156,15 @@ def on_wrapper(build: Callable[[], Any]) -> Iterator[str]:
     yield from misfits
     if misfits:
         return
-    episode = _episode(env)
-    for observation, reward in episode:
+    episode = _episode(env, seed=0)
+    for observation, reward, *_ in episode:
         if np.shape(observation) != env.observation_space.shape or not np.isfinite(observation).all():
             yield f"gives {shown(observation)}; observations are finite and shaped {env.observation_space.shape}"
             return
         if not np.isfinite(reward):
             yield f"gives the reward {reward!r}; rewards are finite"
             return
-    if not same(episode, _episode(build())):
+    if not same(episode, _episode(build(), seed=0)):
         yield "gives another episode for the same seeds: all of its randomness must come from `seed`"
     elif not restores(build):
         told = "give it state_dict and load_state_dict, with all that it keeps from one episode to the next"
@@ -172,13 +179,33 @@ def _on_spaces(env: Any, box: Any) -> Iterator[str]:
         yield f"has actions in {acted}; agents act in [-1, 1], one number an action of the environment"
 
 
-def _episode(env: Any) -> list[tuple[Any, float]]:
-    """Observations, copied, and rewards of one episode of fixed actions."""
-    observation, _ = env.reset(seed=0)
-    seen = [(np.array(observation), 0.0)]
-    for number in range(100):
-        observation, reward, terminated, truncated, _ = env.step(np.full(SIZES[1], 0.1 * (number % 3), np.float32))
-        seen.append((np.array(observation), float(reward)))
+def restores(build: Callable[[], Any]) -> bool:
+    """Whether an environment goes on equally from its `environment_state` in another one made alike: two are tried.
+
+    A trial of `TRIED` steps: what an environment begins to keep only later, it cannot see.
+    """
+    with closing(build()) as one, closing(build()) as other:
+        _episode(one, 0.1, seed=1)
+        for seed in (2, 3):  # More episodes than the one: a count of them would be another.
+            _episode(other, -0.4, seed=seed)
+        load_environment_state(other, environment_state(one))
+        return all(_alike(_episode(one, 0.2), _episode(other, 0.2)) for _ in range(2))
+
+
+def _episode(env: Any, change: float = 0.1, seed: int | None = None) -> list[Step]:
+    """One episode of actions that wander within [-1, 1]: its first observation, and all that each step gives."""
+    seen: list[Step] = [(np.array(env.reset(seed=seed)[0]), 0.0, False, False)]
+    places = np.arange(env.action_space.shape[0])
+    for number in range(TRIED):
+        action = np.sin(places + change * number).astype(np.float32)
+        observation, reward, terminated, truncated, _ = env.step(action)
+        seen.append((np.array(observation), float(reward), bool(terminated), bool(truncated)))
         if terminated or truncated:
             break
     return seen
+
+
+def _alike(one: list[Step], other: list[Step]) -> bool:
+    """Number by number; what is not finite equals itself, as it does not for `same`."""
+    pairs: list[tuple[Any, Any]] = [pair for rows in zip(one, other, strict=False) for pair in zip(*rows, strict=True)]
+    return len(one) == len(other) and all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)

@@ -50,38 +50,6 @@ Record = Evaluation | Episode | Signals
 Numbers = TypeVar("Numbers", float, NDArray[np.float32], tuple[float, ...])
 
 
-def train(
-    agent: Agent,
-    env: Environment,
-    evaluation_env: Environment,
-    replay: Replay,
-    *,
-    seed: int,
-    steps: int,
-    warmup: int,
-    eval_every: int,
-    episodes: int,
-    signals_every: int = 1000,
-    device: torch.device,
-    dtype: torch.dtype,
-) -> Iterator[Record]:
-    """The records of a whole `Training`, as they come."""
-    yield from Training(
-        agent,
-        env,
-        evaluation_env,
-        replay,
-        seed=seed,
-        steps=steps,
-        warmup=warmup,
-        eval_every=eval_every,
-        episodes=episodes,
-        signals_every=signals_every,
-        device=device,
-        dtype=dtype,
-    )
-
-
 class Training:
     """Train for `steps` environment steps, one update a step after the first `warmup` of uniform actions.
 

@@ -13,9 +13,10 @@ import torch
 from registry import Part, PartError, Registry
 from rl.agent import Agent
 from rl.deferred import deferring, materialise
-from rl.environment import make, restores
+from rl.environment import make
 from rl.replay import Replay, bytes_needed
 from rl.streams import stream
+from rl.surroundings import restores
 from sparsity import Event, Sparsifier
 from sparsity.ask import who
 from sparsity.cost import Size, planned_size, size, thinned

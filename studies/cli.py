@@ -20,6 +20,8 @@ from tyro.conf import (
     subcommand,
 )
 
+from studies.options import Care
+
 Format = Literal["text", "markdown", "latex", "csv"]
 Repeated = UseAppendAction[tuple[str, ...]]
 Text = Annotated[str | None, arg(metavar="TEXT", help_behavior_hint="")]
@@ -41,7 +43,7 @@ class Common:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setup(Common):
+class Setup(Common, Care):
     """How runs are set up and carried out."""
 
     preset: Text = None
@@ -68,18 +70,6 @@ class Setup(Common):
     """Say what would be run and what it would cost; write nothing."""
     yes: bool = False
     """Accept grids of over 100,000 runs."""
-    retries: int = 2
-    """How often a run is tried again that was killed, or hung; one that raised an error is not."""
-    stall_after: float = 1800.0
-    """Seconds without a new step after which a run counts as hung; 0 is never."""
-    checkpoint_every: float = 60.0
-    """Seconds between two checkpoints of a run, at least; they take a twentieth of its time at most."""
-    allow_drift: bool = False
-    """Go on from checkpoints that were made with other versions or on another kind of machine; rows are marked."""
-    keep_buffers: bool = False
-    """Keep the last checkpoints of finished runs, replay buffers with them."""
-    no_wait: bool = False
-    """Leave runs to the runner that holds them, instead of waiting for it."""
     allow_env_import: bool = False
     """Let environment ids import a module: `module:Env-v0`."""
 

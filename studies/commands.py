@@ -14,12 +14,12 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 from registry import KINDS, Entry, PartError, Registry, use_registry
 from studies import cli, flags
-from studies.options import Options
+from studies.options import Care, Options
 from studies.outcomes import collect
 from studies.premises import unsafe
 from studies.problems import BadInput, clean, visible
@@ -205,12 +205,7 @@ def _options(
         no_plugins=command.no_plugins,
         allow_env_import=command.allow_env_import,
         yes=command.yes,
-        retries=command.retries,
-        stall_after=command.stall_after,
-        checkpoint_every=command.checkpoint_every,
-        allow_drift=command.allow_drift,
-        keep_buffers=command.keep_buffers,
-        no_wait=command.no_wait,
+        **{each.name: getattr(command, each.name) for each in fields(Care)},
     )
 
 

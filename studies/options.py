@@ -8,8 +8,26 @@ from pathlib import Path
 from typing import Any
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Care:
+    """What becomes of runs that stop: the words of the command line, and their defaults everywhere."""
+
+    retries: int = 2
+    """How often a run is tried again that was killed, or hung; one that raised an error is not."""
+    stall_after: float = 1800.0
+    """Seconds without a new step after which a run counts as hung; 0 is never."""
+    checkpoint_every: float = 60.0
+    """Seconds between two checkpoints of a run, at least; they take a twentieth of its time at most."""
+    allow_drift: bool = False
+    """Go on from checkpoints that were made with other versions or on another kind of machine; rows are marked."""
+    keep_buffers: bool = False
+    """Keep the last checkpoints of finished runs, replay buffers with them."""
+    no_wait: bool = False
+    """Leave runs to the runner that holds them, instead of waiting for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Care):
     """How to carry a study out."""
 
     workers: int = 0
@@ -25,15 +43,3 @@ class Options:
     no_plugins: bool = False
     allow_env_import: bool = False
     yes: bool = False
-    retries: int = 2
-    """How often a run is tried again that was killed, or hung."""
-    stall_after: float = 1800.0
-    """Seconds without a new step after which a run counts as hung; 0 is never."""
-    checkpoint_every: float = 60.0
-    """Seconds between two checkpoints, at least; they take a twentieth of the time at most."""
-    allow_drift: bool = False
-    """Go on from checkpoints of other versions or machines, and mark the rows."""
-    keep_buffers: bool = False
-    """Keep the last checkpoints of finished runs, replay buffers with them."""
-    no_wait: bool = False
-    """Leave runs to the runner that holds them, instead of waiting for it."""

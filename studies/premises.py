@@ -21,10 +21,14 @@ def unsafe(root: Path, folders: Iterable[Path]) -> list[str]:
     return [problem for folder in [*top, *folders] for problem in _leading_out(root, folder, deep=folder not in top)]
 
 
+def leads_out(path: Path, root: Path) -> bool:
+    """Whether a path is a link out of a folder."""
+    return path.is_symlink() and not path.resolve().is_relative_to(root.resolve())
+
+
 def _leading_out(root: Path, folder: Path, *, deep: bool) -> Iterator[str]:
-    home = root.resolve()
     for path in (folder, *(_links(folder) if deep and not folder.is_symlink() else ())):
-        if path.is_symlink() and not path.resolve().is_relative_to(home):
+        if leads_out(path, root):
             yield (
                 f"store: {clean(str(path))} is a link out of the store, to {clean(str(path.resolve()))}: nothing is "
                 "written through it. Remove it; a store as a whole may lie anywhere (--store)"

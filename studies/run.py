@@ -25,6 +25,7 @@ from studies.build import KEEPS_MORE, keeps_all
 from studies.contents import Run, foreign_sources
 from studies.keeping import Drifted, Keeper, last
 from studies.leaving import Leave, Notice
+from studies.options import Care
 from studies.rounds import HELD
 from studies.store import Held, Store
 from studies.underway import Underway
@@ -65,12 +66,11 @@ def work(run: Run, attempt: Attempt, registry: Registry, report: Report, notice:
     """Carry a run out in an attempt's folder, from the newest checkpoint on; the names of its files."""
     now = world(registry, run.device)
     loaded, told = last(attempt, now, allow_drift="--allow-drift" in words.flags)
-    for line in told:
-        report({"note": line})
     diagnostics = "--diagnostics" in words.flags
     if loaded and diagnostics and loaded.state["diagnostics"] is None:
-        report({"note": "its checkpoint is without diagnostics, so that the run begins anew"})
-        loaded = None
+        loaded, told = None, [*told[:-1], "its checkpoint is without diagnostics, so that the run begins anew"]
+    for line in told:
+        report({"note": line})
     beside: dict[str, Any] = {"attempts": attempt.number}
     changed = ""
     attempt.note(resumed=loaded.about["step"] if loaded else 0)
@@ -91,7 +91,7 @@ def work(run: Run, attempt: Attempt, registry: Registry, report: Report, notice:
         diagnostics=diagnostics or bool(loaded and loaded.state["diagnostics"] is not None),
         state=loaded.state if loaded else None,
     )
-    keeper = Keeper(attempt, about, every=words.number("--checkpoint-every", 60.0), lender=loaded)
+    keeper = Keeper(attempt, about, every=words.number("--checkpoint-every", Care.checkpoint_every), lender=loaded)
     del loaded  # A full replay buffer is in there.
     with closing(underway):
         diverged = _trained(underway, keeper, report, notice)

@@ -29,6 +29,7 @@ from studies.contents import Run, canonical
 from studies.files import hashes, sha256
 from studies.loggers import TRAINING
 from studies.outcome import Status
+from studies.premises import leads_out
 from studies.problems import BadInput
 from studies.sealed import read_sealed, write_sealed
 from studies.study import Cell, Study
@@ -103,8 +104,7 @@ class Store:
 
     def _leads_out(self, path: Path) -> bool:
         """Whether a link, of that name or of the folder that it is in, leads out of the store."""
-        links = [each for each in (path, path.parent) if each != self.root and each.is_symlink()]
-        return any(not each.resolve().is_relative_to(self.root.resolve()) for each in links)
+        return any(leads_out(each, self.root) for each in (path, path.parent) if each != self.root)
 
     # Runs.
 

@@ -14,7 +14,8 @@ from lab import FILE, Lab, a_lab, a_run, no_figures, run_here
 
 from registry import Registry
 from rl import EnvironmentRefused, make
-from rl.environment import environment_state, load_environment_state, restores
+from rl.environment import environment_state, load_environment_state
+from rl.surroundings import restores
 from studies.build import KEEPS_MORE
 from studies.keeping import Keeper
 from studies.leaving import Leave

@@ -10,7 +10,7 @@ import pytest
 import torch
 from toy import Carry
 
-from rl import Batch, train
+from rl import Batch, Training
 from rl.asking_replays import DynamicReplay, ReviewedReplay, dynamic, reviewed
 from rl.random_policy import random
 from rl.td3 import td3
@@ -147,7 +147,7 @@ class Listening(DynamicReplay):
 
 def trained(agent: Any, replay: Any) -> None:
     list(
-        train(
+        Training(
             agent, Carry(), Carry(), replay, seed=0, steps=30, warmup=10, eval_every=100, episodes=1,
             device=CPU, dtype=torch.float32,
         )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from rl import EnvironmentRefused, Evaluation, make, sizes, td3, train, uniform
+from rl import EnvironmentRefused, Evaluation, Training, make, sizes, td3, uniform
 from rl.environment import check
 
 
@@ -145,6 +145,6 @@ def test_td3_trains_on_a_simulated_robot() -> None:
     env, evaluation_env, cpu = make("HalfCheetah-v5"), make("HalfCheetah-v5"), torch.device("cpu")
     agent = td3(*sizes(env), 0, cpu, torch.float32, batch_size=16, actor_hidden=(16,), critic_hidden=(16,))
     plan = {"seed": 0, "steps": 60, "warmup": 30, "eval_every": 60, "episodes": 1}
-    records = list(train(agent, env, evaluation_env, uniform(17, 6), device=cpu, dtype=torch.float32, **plan))
+    records = list(Training(agent, env, evaluation_env, uniform(17, 6), device=cpu, dtype=torch.float32, **plan))
     assert [r.lengths for r in records if isinstance(r, Evaluation)] == [(1000,), (1000,)]
     assert agent.updates == 30

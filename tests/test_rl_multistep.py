@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from test_rl_td3 import agent, batch
 from toy import Carry
 
-from rl import Batch, UniformReplay, numpy_generator, stream, td3, train
+from rl import Batch, Training, UniformReplay, numpy_generator, stream, td3
 from rl.agent import bootstrapped
 from rl.sac import sac
 
@@ -120,7 +120,7 @@ class Spy(UniformReplay):
 
 def trained(made: Any, replay: Any, steps: int = 20) -> None:
     list(
-        train(
+        Training(
             made, Carry(), Carry(), replay, seed=0, steps=steps, warmup=8, eval_every=100, episodes=1,
             device=CPU, dtype=torch.float32,
         )

@@ -17,7 +17,7 @@ from test_rl_td3 import batch, same
 from toy import Carry
 
 from registry import part
-from rl import Evaluation, train, uniform
+from rl import Evaluation, Training, uniform
 from rl.deferred import deferring, materialise
 from rl.networks import Critics, GaussianActor
 from rl.sac import SAC, LogStd, sac, squashed
@@ -333,7 +333,7 @@ def test_it_reaches_the_optimum_of_a_toy_environment(name: str, execution: str) 
         for number, learner in enumerate(learned.learners()):
             Sparsifier(learner, method, seed=SeedSequence(number), total=2500, execution=execution)  # type: ignore[arg-type]
     plan = {"steps": 2800, "warmup": 300, "eval_every": 2800, "episodes": 40}
-    records = train(learned, Carry(), Carry(), uniform(2, 1), seed=0, device=CPU, dtype=torch.float32, **plan)
+    records = Training(learned, Carry(), Carry(), uniform(2, 1), seed=0, device=CPU, dtype=torch.float32, **plan)
     before, after = (np.mean(record.returns) for record in records if isinstance(record, Evaluation))
     assert before < -0.1
     assert after > -0.03

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from toy import Carry, Paid
 
 from registry import part
-from rl import TD3, Batch, Evaluation, evaluate, td3, train, uniform
+from rl import TD3, Batch, Evaluation, Training, evaluate, td3, uniform
 from sparsity import DS, RIGL, SET, STATIC, Method, Sparsifier
 
 CPU = torch.device("cpu")
@@ -165,7 +165,7 @@ def test_a_time_limit_does_not_lower_the_value_and_an_end_does(terminates: bool,
     learned = td3(1, 1, 0, CPU, torch.float32, discount=0.5, tau=0.1, learning_rate=3e-3, **settings)
     env = Paid(length=1, terminates=terminates)
     plan = {"steps": 800, "warmup": 10, "eval_every": 1000, "episodes": 1}
-    list(train(learned, env, Paid(), uniform(1, 1), seed=0, device=CPU, dtype=torch.float32, **plan))
+    list(Training(learned, env, Paid(), uniform(1, 1), seed=0, device=CPU, dtype=torch.float32, **plan))
     q = learned.critics(torch.ones(1, 1), torch.tensor([[0.3]]))
     assert q.mean().item() == pytest.approx(value, abs=0.1)
 
@@ -174,7 +174,7 @@ def test_td3_reaches_the_optimum_of_a_toy_environment() -> None:
     settings: dict[str, Any] = {"batch_size": 64, "actor_hidden": (32,), "critic_hidden": (64, 64), "tau": 0.02}
     learned = td3(2, 1, 0, CPU, torch.float32, learning_rate=2e-3, exploration_noise=0.2, **settings)
     plan = {"steps": 3500, "warmup": 500, "eval_every": 3500, "episodes": 40}
-    records = train(learned, Carry(), Carry(), uniform(2, 1), seed=0, device=CPU, dtype=torch.float32, **plan)
+    records = Training(learned, Carry(), Carry(), uniform(2, 1), seed=0, device=CPU, dtype=torch.float32, **plan)
     before, after = (np.mean(record.returns) for record in records if isinstance(record, Evaluation))
     assert before < -0.3
     assert after > -0.01, "the optimum is 0"
@@ -191,7 +191,7 @@ def test_sparse_networks_reach_it_too(row: Method, execution: str) -> None:
     for number, learner in enumerate(learned.learners()):
         Sparsifier(learner, method, seed=np.random.SeedSequence(number), total=3000, execution=execution)  # type: ignore[arg-type]
     plan = {"steps": 3500, "warmup": 500, "eval_every": 3500, "episodes": 40}
-    records = train(learned, Carry(), Carry(), uniform(2, 1), seed=0, device=CPU, dtype=torch.float32, **plan)
+    records = Training(learned, Carry(), Carry(), uniform(2, 1), seed=0, device=CPU, dtype=torch.float32, **plan)
     _, after = (np.mean(record.returns) for record in records if isinstance(record, Evaluation))
     assert after > -0.03, "the optimum is 0"
 

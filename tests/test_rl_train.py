@@ -26,7 +26,6 @@ from rl import (
     random,
     stream,
     td3,
-    train,
     uniform,
 )
 from rl.signals import norms
@@ -49,7 +48,7 @@ def run(
     size = 1 if isinstance(env, Paid) else 2
     plan = {"seed": 0, "steps": 30, "warmup": 10, "eval_every": 10, "episodes": 2} | plan
     replay = uniform(size, 1, capacity=1000) if replay is None else replay
-    records = train(learner, env, evaluation_env or type(env)(), replay, device=CPU, dtype=torch.float32, **plan)
+    records = Training(learner, env, evaluation_env or type(env)(), replay, device=CPU, dtype=torch.float32, **plan)
     return list(records)
 
 

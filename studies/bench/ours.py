@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import count
 from typing import Any, Final
@@ -17,7 +17,7 @@ from rl.agent import Agent
 from rl.environment import make, sizes
 from rl.replay import UniformReplay
 from rl.streams import stream
-from rl.train import Episode, Record, train
+from rl.train import Episode, Record, Training
 from sparsity import Event, Method, Sparsifier
 from sparsity.cost import Size, size, thinned, training_flops
 from studies.bench.paced import Paced
@@ -114,7 +114,7 @@ class Ours:
 
     def _marks(self, n: int) -> Iterator[float]:
         """The time at the end of every n-th step. A pause of the caller falls between two blocks."""
-        records: Iterator[Record] = train(
+        records: Iterable[Record] = Training(
             self._agent,
             Paced(self._env, n),
             self._other_env,

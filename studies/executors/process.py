@@ -7,6 +7,7 @@ whose end tells it that the runner is gone.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import signal
@@ -150,6 +151,19 @@ def how(code: int) -> str:
     if code in LEFT:
         return f"was told to leave by signal {code - 128}"
     return f"ended with exit code {code} and left no result"
+
+
+def absent(executor: str, package: str) -> list[str]:
+    """What to do where the package is missing that an executor's extra brings."""
+    if importlib.util.find_spec(package.lower()) is not None:
+        return []
+    return [f"executor {executor!r} needs {package}, which is not installed: pip install 'sparsity-rl[{executor}]'"]
+
+
+def negative(executor: str, settings: Mapping[str, Any], *names: str) -> list[str]:
+    """Settings of an executor that are below 0."""
+    bad = [name for name in names if settings[name] < 0]
+    return [f"{executor}.{name} must be at least 0, not {settings[name]:g}" for name in bad]
 
 
 def carry_out(job: Job, report: Report, started: Callable[[Child], None] = lambda child: None) -> None:

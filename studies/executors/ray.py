@@ -8,7 +8,6 @@ runs code in your name.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import logging
 import os
 import secrets
@@ -22,7 +21,7 @@ from typing import Any, Final
 
 from registry import hookimpl
 from studies.executors.local import cores
-from studies.executors.process import GRACE, Child, Job, Report, carry_out
+from studies.executors.process import GRACE, Child, Job, Report, absent, carry_out, negative
 from studies.problems import BadInput
 
 LOST: Final = -9
@@ -227,13 +226,9 @@ class _Terminations:
 
 def ready(settings: Mapping[str, Any]) -> list[str]:
     """What stands in the way of these settings."""
-    if importlib.util.find_spec("ray") is None:
-        return ["executor 'ray' needs Ray, which is not installed: pip install 'sparsity-rl[ray]'"]
-    problems = [
-        f"ray.{name} must be at least 0, not {settings[name]:g}"
-        for name in ("workers", "memory_gb", "gpus")
-        if settings[name] < 0
-    ]
+    if problems := absent("ray", "Ray"):
+        return problems
+    problems = negative("ray", settings, "workers", "memory_gb", "gpus")
     if settings["address"].startswith("ray://"):
         problems.append("ray.address: Ray's client streams no records: give the command on a node of the cluster, auto")
     return problems

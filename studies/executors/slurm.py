@@ -12,7 +12,6 @@ JSON; nothing is unpickled here.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import shlex
@@ -30,7 +29,7 @@ from typing import Any, Final, Literal
 
 from registry import hookimpl
 from studies.executors.local import cores
-from studies.executors.process import GRACE, Child, Job, Report, carry_out
+from studies.executors.process import GRACE, Child, Job, Report, absent, carry_out, negative
 from studies.problems import BadInput
 
 Cluster = Literal["slurm", "local"]
@@ -319,13 +318,9 @@ def _last_line(error: Exception) -> str:
 
 def ready(settings: Mapping[str, Any]) -> list[str]:
     """What stands in the way of these settings."""
-    if importlib.util.find_spec("submitit") is None:
-        return ["executor 'slurm' needs submitit, which is not installed: pip install 'sparsity-rl[slurm]'"]
-    problems = [
-        f"slurm.{name} must be at least 0, not {settings[name]:g}"
-        for name in ("workers", "memory_gb", "gpus")
-        if settings[name] < 0
-    ]
+    if problems := absent("slurm", "submitit"):
+        return problems
+    problems = negative("slurm", settings, "workers", "memory_gb", "gpus")
     if settings["hours"] < 1 / 60:
         problems.append(f"slurm.hours must be at least a minute, not {settings['hours']:g}")
     if settings["cluster"] == "slurm" and not (shutil.which("sbatch") and shutil.which("srun")):
