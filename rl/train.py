@@ -1,6 +1,7 @@
 """Act, store, update, evaluate: one agent on one environment, told as records for the caller to keep."""
 
 import inspect
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -88,6 +89,8 @@ class Training:
         self._observation: NDArray[np.float32] | None = None
         self.step = self.updates = 0
         """Environment steps and agent updates so far."""
+        self.spent_evaluating = (0.0, 0.0)
+        """Seconds that evaluations took of this object's time: on the wall, and on the CPU."""
 
     def __iter__(self) -> Iterator[Record]:
         agent, env, replay = self._agent, self._env, self._replay
@@ -146,9 +149,12 @@ class Training:
         The further starts are so too where the environment draws at resets only.
         """
         check_weights(self._agent, self.step)
+        wall, cpu = time.monotonic(), time.process_time()
         first = env_seed(stream(self._seed, "evaluation", self._evaluations))
         returns, lengths = evaluate(self._agent, self._evaluation_env, episodes=self._episodes, seed=first)
         _finite("evaluation return", returns, self.step)
+        spent = self.spent_evaluating
+        self.spent_evaluating = spent[0] + time.monotonic() - wall, spent[1] + time.process_time() - cpu
         return Evaluation(self.step, self.updates, returns, lengths)
 
     def state_dict(self) -> dict[str, Any]:

@@ -74,7 +74,12 @@ def plan(study: Study, store: Store, registry: Registry, options: Options) -> Pl
     finished = [run_id for run_id in runs if store.is_finished(run_id)]
     plain = [run_id for run_id in finished if not (store.run_folder(run_id) / DIAGNOSTICS).is_file()]
     damaged = {run_id: files for run_id in finished if (files := store.verify(run_id))}
-    pending = [run for run in runs.values() if run.id not in finished or run.id in damaged]
+    place = {seed: i for i, seed in enumerate(study.seeds)}
+    # Seed by seed, so that what is there at any time compares all rows; the random policy, which takes a moment, last.
+    pending = sorted(
+        (run for run in runs.values() if run.id not in finished or run.id in damaged),
+        key=lambda run: place[run.seed] if run.steps else len(place),
+    )
     there = checkpoint_bytes(store, pending)
     needed = room(pending, sizes, registry, workers, kept=options.keep_buffers, there=there)
     if problems := needed.short_of_disk(store.root):

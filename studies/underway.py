@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -19,6 +18,7 @@ from rl.signals import Diverged, check_weights
 from rl.train import Episode, Evaluation, Signals, Training
 from studies.account import Account
 from studies.build import build_agent, build_environment, build_replay
+from studies.clock import Clock
 from studies.contents import Run, canonical
 from studies.diagnostics import Diagnostics
 from studies.loggers import TRAINING
@@ -50,7 +50,7 @@ class Underway:
         state: Mapping[str, Any] | None = None,
     ) -> None:
         self._run, self._folder, self._registry = run, folder, registry
-        self._started, self._seconds = time.monotonic(), 0.0
+        self._clock = Clock()
         for name, content in state["files"].items() if state else ():
             if name != Path(name).name:  # A checkpoint may come from others: no name of theirs becomes a path.
                 raise ValueError(f"a checkpoint holds a file {name!r}: it was not written here")
@@ -119,7 +119,7 @@ class Underway:
             "training": self._training.state_dict(),
             "diagnostics": None if self._looking is None else self._looking.state_dict(),
             "files": {path.name: path.read_bytes() for path in sorted(self._folder.iterdir()) if path.is_file()},
-            "seconds": self._elapsed(),
+            "clock": self._clock.state_dict(),
         }
 
     def _load(self, state: Mapping[str, Any]) -> None:
@@ -129,16 +129,14 @@ class Underway:
         if self._looking is not None:
             self._looking.load_state_dict(state["diagnostics"])
         self._training.load_state_dict(state["training"])
-        self._seconds = float(state["seconds"])
-
-    def _elapsed(self) -> float:
-        return self._seconds + time.monotonic() - self._started
+        self._clock.load_state_dict(state["clock"])
 
     def records(self) -> Iterator[Mapping[str, Any]]:
         """Carry it out, writing records as they come; how far it is after each, and `rest` where it may be saved."""
         for record in self._training:
             match record:
                 case Evaluation(step, updates, returns, lengths):
+                    self._clock.evaluated(self._training.spent_evaluating)
                     row = [step, updates, " ".join(map(repr, returns)), " ".join(map(str, lengths))]
                     self._evaluations.write([row])
                     if self._looking is not None:
@@ -164,7 +162,7 @@ class Underway:
             save_weights(self._folder / WEIGHTS, self._agent)
             files.append(WEIGHTS)
         self._write(RESULT, words | self._account.result(self._full, updates))
-        self._write(WORLD, world(self._registry, self._run.device) | {"seconds": self._elapsed(), **beside})
+        self._write(WORLD, world(self._registry, self._run.device) | self._clock.told() | dict(beside))
         return [*files, RESULT, WORLD]
 
     def _write(self, name: str, value: Mapping[str, Any]) -> None:

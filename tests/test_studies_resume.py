@@ -239,7 +239,7 @@ def all_items() -> list[str]:
 
 
 REDUNDANT = {
-    "seconds": "wall time is outside the byte promise",
+    **dict.fromkeys(("clock/all", "clock/training", "clock/at"), "time is outside the byte promise"),
     "training/evaluation_env/generator": "every evaluation begins with a seed of its own",
     "training/gradients/critic": "an update makes them anew before they are looked at",
     "agent/learners/critic/target/calls": "counts for targets that move at every n-th call, which no agent here has",

@@ -562,7 +562,8 @@ def begun(warm: None) -> Iterator[Lab]:
 
         def dies(say: Callable[[str], None]) -> None:
             with patch("studies.store.Store.finish", lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)):
-                at_work(Store(lab.store), Store(lab.store).load_run(run.name), say, str(lab.folder / "bad.py"))
+                run_there = Store(lab.store).load_run(run.name)
+                at_work(Store(lab.store), run_there, say, str(lab.folder / "bad.py"), often=0.0)
 
         with Child(dies) as child:
             assert child.end() == -signal.SIGKILL, child.lines
@@ -589,7 +590,7 @@ def test_a_run_goes_on_in_another_world_only_if_that_is_allowed(begun: Lab, key:
         answer = run_here(str(begun.store), run.name, "--no-plugins", str(begun.folder / "bad.py"))
     assert answer.code == 1
     [line] = answer.err.splitlines()
-    assert f"{key.replace('_', ' ')} {world.world(REGISTRY, 'cpu')[key]}, now other" in line
+    assert f"{key.replace('_', ' ')} {1 if key == 'threads' else world.world(REGISTRY, 'cpu')[key]}, now other" in line
     assert "--allow-drift" in line
     assert f"or delete {run / 'attempts'} to begin anew" in line
     assert not (run / "manifest.json").exists()
