@@ -142,7 +142,7 @@ def draw(curves: dict[tuple[str, str], list[Curve]], floor: float, stem: Path) -
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from studies.figure import RANDOM_LINE, WIDTH, style, write
+    from studies.figures.page import RANDOM_LINE, WIDTH, style, write
 
     agents = list(dict.fromkeys(agent for agent, _ in curves))
     looks = {OURS: ("#0173b2", "-", "o"), PEER: ("0.2", "-", ""), WRONG: ("#d55e00", "--", "s")}

@@ -259,7 +259,8 @@ def _study_table(command: cli.StudyTable) -> int:
 
 
 def _study_plot(command: cli.StudyPlot) -> int:
-    from studies.plot import NothingToDraw, plot
+    from studies.figures.page import NothingToDraw
+    from studies.plot import plot
 
     store = Store(command.store)
     store.cells(command.name)  # There must be such a study before its folder is looked at.

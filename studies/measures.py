@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from registry import nearest
 from studies.diagnostics import read
+from studies.figures.curves import learning_curves
+from studies.figures.page import NothingToDraw
 from studies.outcome import Outcome
 from studies.outcomes import collect
-from studies.plot import NothingToDraw, learning_curves
 from studies.store import Store
 from studies.study import RANDOM_POLICY
 

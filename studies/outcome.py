@@ -39,6 +39,12 @@ class Outcome:
     """Training FLOPs as a share of the dense agent's."""
     seconds: float | None = None
     """Wall-clock seconds of the run. Not covered by the byte promise."""
+    cpu_seconds: float | None = None
+    """Seconds on the CPU, which other processes on a busy machine do not lengthen by making it wait."""
+    training_seconds: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    """Wall-clock seconds of training until each evaluation, evaluations left out, shape (evaluations,); or empty."""
+    training_cpu_seconds: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    """The same on the CPU."""
     axes: Mapping[str, str] = field(default_factory=dict)
     """Values of the study's further axes, as text, by axis name."""
     note: str = ""

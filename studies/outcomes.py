@@ -63,6 +63,9 @@ def _outcome(store: Store, cell: Mapping[str, Any]) -> tuple[Outcome, Record | N
         parameters=result["parameters"],
         flops=result["flops_ratio"],
         seconds=record.world["seconds"],
+        cpu_seconds=record.world.get("cpu_seconds"),
+        training_seconds=np.array(record.world.get("training_seconds", ()), dtype=np.float64),
+        training_cpu_seconds=np.array(record.world.get("training_cpu_seconds", ()), dtype=np.float64),
         note=result.get("cause", ""),
     )
     return outcome, record

@@ -19,7 +19,8 @@ from studies.store import Store
 def study_end(name: str, store: Store) -> str:
     """The table, kept and shown, and where the figures are."""
     from rl.files import write_atomically
-    from studies.plot import NothingToDraw, plot
+    from studies.figures.page import NothingToDraw
+    from studies.plot import plot
     from studies.table import table
 
     outcomes, baseline = collect(store, name)

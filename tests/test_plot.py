@@ -13,9 +13,11 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from studies.figure import looks_of
+from studies.figures.curves import learning_curves
+from studies.figures.density import sparsity_against_return
+from studies.figures.page import NothingToDraw, looks_of
 from studies.outcome import Outcome, Status
-from studies.plot import NothingToDraw, learning_curves, plot, sparsity_against_return
+from studies.plot import plot
 from studies.statistics import summary
 
 BASELINE = {"HalfCheetah-v5": np.random.default_rng(0).normal(-280, 80, 20)}
@@ -40,10 +42,10 @@ def is_drawn(paths: list[Path]) -> bool:
 @pytest.fixture
 def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures of the test, laid out but not written."""
-    import studies.figure
+    import studies.figures.page
 
     laid_out: list[Figure] = []
-    monkeypatch.setattr(studies.figure, "write", lambda figure, stem: laid_out.append(figure) or [stem])
+    monkeypatch.setattr(studies.figures.page, "write", lambda figure, stem: laid_out.append(figure) or [stem])
     return laid_out
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from studies.bench.plan import KINDS, OURS, PEERS
 from studies.bench.results import GroupResult, Results, Spread
-from studies.figure import DASHES, DENSE_COLOUR, DPI, MARKERS, NOTE_WIDTH, PALETTE, WIDTH, Look, style, write
+from studies.figures.page import DASHES, DENSE_COLOUR, DPI, MARKERS, NOTE_WIDTH, PALETTE, WIDTH, Look, style, write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

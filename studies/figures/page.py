@@ -70,6 +70,10 @@ STYLE: Final[Mapping[str, Any]] = {
 }
 
 
+class NothingToDraw(ValueError):
+    """No run gives this figure a point; the message says in one line why."""
+
+
 @dataclass(frozen=True)
 class Look:
     """How a method is drawn, the same in every panel of a study."""

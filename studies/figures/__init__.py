@@ -1,0 +1,1 @@
+"""Figures of a study, a question each: `studies.plot` draws them all."""
