@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
 Status = Literal["done", "diverged", "failed", "running", "missing"]
+Clock = Literal["wall", "cpu"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,19 @@ class Outcome:
     """Wall-clock seconds of training until each evaluation, evaluations left out, shape (evaluations,); or empty."""
     training_cpu_seconds: np.ndarray = field(default_factory=lambda: np.zeros(0))
     """The same on the CPU."""
+    clock: Clock = "wall"
+    """By which clock `seconds` and `training_seconds` are."""
     axes: Mapping[str, str] = field(default_factory=dict)
     """Values of the study's further axes, as text, by axis name."""
     note: str = ""
     """Why it failed, or what world it belongs to."""
+
+
+def by_clock(outcomes: Iterable[Outcome], clock: Clock) -> list[Outcome]:
+    """The same outcomes with their seconds by that clock; not known where a run did not count them so."""
+    if clock == "wall":
+        return list(outcomes)
+    return [
+        replace(run, seconds=run.cpu_seconds, training_seconds=run.training_cpu_seconds, clock=clock)
+        for run in outcomes
+    ]

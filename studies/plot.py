@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from studies.figures.curves import learning_curves
+from studies.figures.curves import learning_curves, learning_curves_by_time
 from studies.figures.density import sparsity_against_return
 from studies.figures.page import NothingToDraw
+from studies.figures.profiles import performance_profiles, probabilities_of_improvement
+from studies.figures.tradeoff import return_against_flops, return_against_seconds
 from studies.outcome import Outcome
 from studies.statistics import Baseline
 
@@ -21,7 +23,12 @@ log = logging.getLogger(__name__)
 
 FIGURES: Final[Mapping[str, Callable[..., list[Path]]]] = {
     "learning-curves": learning_curves,
+    "learning-curves-by-time": learning_curves_by_time,
     "sparsity-against-return": sparsity_against_return,
+    "return-against-flops": return_against_flops,
+    "return-against-seconds": return_against_seconds,
+    "performance-profiles": performance_profiles,
+    "probability-of-improvement": probabilities_of_improvement,
 }
 """By the stem of their files."""
 

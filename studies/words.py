@@ -7,13 +7,18 @@ shown; escaping the specials of a format is that format's own.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 from typing import Final
 
+from studies.outcome import Clock
 from studies.statistics import Row, window
 
 RANDOM: Final = "random policy"
 ABSENT: Final = "-"
+BUSY: Final = 1.2
+"""Wall-clock seconds for one on the CPU from which on a machine is said to have been busy."""
+CLOCKS: Final[Mapping[Clock, str]] = {"wall": "wall clock", "cpu": "CPU time"}
 
 
 def shorten(text: str, width: int) -> str:
@@ -36,3 +41,21 @@ def evaluations(rows: Sequence[Row]) -> str:
         return f"mean of a run's last {window(counts[0])} of {counts[0]} evaluations"
     rule = "mean of a run's last max(1, min(10, m // 10)) of m evaluations"
     return f"{rule}, m = {counts[0]} to {counts[-1]}" if counts else rule
+
+
+def clock_of(rows: Sequence[Row]) -> str:
+    """By which clock the seconds of these rows are, in words."""
+    return CLOCKS[next((run.clock for row in rows for run in row.finished), "wall")]
+
+
+def busy(rows: Sequence[Row]) -> list[str]:
+    """That the machine had other work, where wall-clock seconds are far more than those on the CPU."""
+    known = [
+        run.seconds / run.cpu_seconds
+        for row in rows
+        for run in row.finished
+        if run.clock == "wall" and run.seconds and run.cpu_seconds
+    ]
+    stretch = statistics.median(known) if known else 0.0
+    said = f"The machine was busy: runs took {stretch:.1f} times their CPU time (see --clock cpu)."
+    return [said] if stretch > BUSY else []

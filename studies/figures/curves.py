@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from studies.figures.page import Drawing, Look, Panel, looks_of, pages
+from studies.figures.page import Drawing, Look, NothingToDraw, Panel, looks_of, pages
 from studies.figures.rows import FEW, LEAST_FOR_BAND, counts, density_panels, drawable, one_agent
 from studies.outcome import Outcome
 from studies.statistics import Baseline, Row, shared_curves, summary, t_interval
 from studies.table import blocks
+from studies.words import busy, clock_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,12 +35,48 @@ def learning_curves(
     rows = drawable(summary(outcomes, baseline))
     longest = max(1, *(int(run.steps.max()) for row in rows for run in row.finished))
     unit, named = unit_of(longest)
+    axis = Along(lambda run: run.steps, longest, unit, f"environment steps{named}")
+    return _curves(rows, baseline, axis, path_stem, title, height)
 
+
+def learning_curves_by_time(
+    outcomes: Iterable[Outcome], baseline: Baseline, path_stem: Path, *, title: str = ""
+) -> list[Path]:
+    """The same against seconds of training, evaluations left out: the median of a row's seeds at each evaluation."""
+    rows = drawable(summary(outcomes, baseline))
+    rows = [row for row in rows if all(len(run.training_seconds) == len(run.steps) for run in row.finished)]
+    if not any(row.done for row in rows):
+        raise NothingToDraw("no finished run counted its seconds at its evaluations")
+    longest = max(float(np.median([run.training_seconds[-1] for run in row.finished])) for row in rows if row.done)
+    unit, named = (60.0, "minutes") if longest > 300 else (1.0, "seconds")
+    axis = Along(lambda run: run.training_seconds, longest, unit, f"{named} of training ({clock_of(rows)})")
+    return _curves(rows, baseline, axis, path_stem, title, "return", busy(rows))
+
+
+@dataclass(frozen=True)
+class Along:
+    """The axis of a curve: where a run was at each evaluation, the longest of a row, its unit and its name."""
+
+    of: Callable[[Outcome], NDArray[Any]]
+    longest: float
+    unit: float
+    said: str
+
+
+def _curves(
+    rows: list[Row],
+    baseline: Baseline,
+    along: Along,
+    path_stem: Path,
+    title: str,
+    height: str,
+    more: Sequence[str] = (),
+) -> list[Path]:
     def draw(ax: Axes, panel: Panel, looks: Mapping[str, Look]) -> None:
         for index, row in enumerate(panel.rows):
             if row.done:
-                _curve(ax, row, looks[row.label], unit, index / len(panel.rows))
-        ax.set_xlim(0, longest / unit)
+                _curve(ax, row, looks[row.label], along, index / len(panel.rows))
+        ax.set_xlim(0, 1.01 * along.longest / along.unit)
         ax.locator_params(axis="x", nbins=5)
 
     alone = one_agent(rows)
@@ -46,9 +85,8 @@ def learning_curves(
         for _, members, policy in blocks(rows, baseline)
         for line in density_panels(members, policy, alone, _heights)
     ]
-    said = [_curve_note(rows), *counts(rows)]
-    drawing = Drawing(draw, looks_of(rows), f"environment steps{named}", said, title, height)
-    return pages(lines, drawing, path_stem)
+    said = [_curve_note(rows), *more, *counts(rows)]
+    return pages(lines, Drawing(draw, looks_of(rows), along.said, said, title, height), path_stem)
 
 
 def _heights(row: Row) -> list[float]:
@@ -63,13 +101,13 @@ def _heights(row: Row) -> list[float]:
     return list(heights)
 
 
-def _curve(ax: Axes, row: Row, look: Look, unit: float, stagger: float) -> None:
+def _curve(ax: Axes, row: Row, look: Look, along: Along, stagger: float) -> None:
     """Mean, band and thin seed lines; about six markers a curve, staggered to keep the methods apart."""
     if row.done < FEW:
         for run in row.finished:
-            ax.plot(run.steps / unit, run.returns, color=look.colour, linewidth=0.5, alpha=0.45, zorder=1)
+            ax.plot(along.of(run) / along.unit, run.returns, color=look.colour, linewidth=0.5, alpha=0.45, zorder=1)
     steps, returns = shared_curves(row.finished)
-    mean, x = returns.mean(axis=0), steps / unit
+    mean, x = returns.mean(axis=0), _places(row, steps, along)
     if row.done >= LEAST_FOR_BAND:
         _, half = t_interval(returns)
         alpha = 0.08 if row.done < FEW else 0.13
@@ -77,6 +115,12 @@ def _curve(ax: Axes, row: Row, look: Look, unit: float, stagger: float) -> None:
     every = max(1, len(x) // 6)
     line = {"color": look.colour, "linestyle": look.dashes, "marker": look.marker, "zorder": 3}
     ax.plot(x, mean, markevery=(int(stagger * every), every), markeredgewidth=0, **line)
+
+
+def _places(row: Row, steps: NDArray[np.float64], along: Along) -> NDArray[np.float64]:
+    """The median over a row's runs of where they were at these steps."""
+    places = [along.of(run)[np.searchsorted(run.steps, steps)] for run in row.finished]
+    return np.asarray(np.median(np.array(places, dtype=np.float64), axis=0) / along.unit)
 
 
 def unit_of(longest: int) -> tuple[float, str]:

@@ -166,7 +166,7 @@ def _figure(lines: Sequence[Sequence[Panel]], drawing: Drawing) -> Figure:
             ax.set_ylabel("" if across else drawing.height)
             ax.tick_params(labelleft=not across or line[across].span != line[across - 1].span)
     if drawing.title:
-        figure.suptitle("\n".join(textwrap.wrap(_verbatim(clean(drawing.title)), 90)))
+        figure.suptitle("\n".join(textwrap.wrap(verbatim(clean(drawing.title)), 90)))
     _footer(figure, [panel for line in lines for panel in line], drawing)
     return figure
 
@@ -175,7 +175,7 @@ def _frame(ax: Axes, panel: Panel, columns: int) -> None:
     """Title, range, ticks and the random policy: what the panels of all figures share."""
     from matplotlib.ticker import FuncFormatter
 
-    ax.set_title("\n".join(textwrap.wrap(_verbatim(panel.title), 96 // columns)))
+    ax.set_title("\n".join(textwrap.wrap(verbatim(panel.title), 96 // columns)))
     ax.set_ylim(*panel.span)
     ax.locator_params(axis="y", nbins=6)
     for one in (ax.xaxis, ax.yaxis):
@@ -188,7 +188,7 @@ def _footer(figure: Figure, panels: Sequence[Panel], drawing: Drawing) -> None:
     """Legend and notes under the panels, which move up by the height that these need."""
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    whole = [_verbatim(note).replace(" %", "\u00a0%") for note in drawing.notes]
+    whole = [verbatim(note).replace(" %", "\u00a0%") for note in drawing.notes]
     notes = "\n".join(part for note in whole for part in textwrap.wrap(note, NOTE_WIDTH))
     text = figure.text(0.015, 0.0, notes, color="0.25", linespacing=1.25, va="bottom")
     text.set_in_layout(False)
@@ -213,7 +213,7 @@ def _legend(figure: Figure, panels: Sequence[Panel], looks: Mapping[str, Look]) 
     rows = [row for panel in panels for row in panel.rows]
     present = {row.label for row in rows}
     entries = {
-        _verbatim(_entry(label, rows)): Line2D(
+        verbatim(_entry(label, rows)): Line2D(
             [], [], color=look.colour, marker=look.marker, linestyle=look.dashes, markeredgewidth=0
         )
         for label, look in looks.items()
@@ -239,7 +239,7 @@ def _entry(label: str, rows: Sequence[Row]) -> str:
     return f"{shorten(clean(label), 34)} (n = {count})"
 
 
-def _verbatim(text: str) -> str:
+def verbatim(text: str) -> str:
     """No character of a label starts a formula, and none hides it from the legend (as a leading _ would)."""
     safe = text.replace("$", r"\$")
     return f" {safe}" if safe.startswith("_") else safe
