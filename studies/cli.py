@@ -22,7 +22,8 @@ from tyro.conf import (
 
 from studies.options import Care
 
-Format = Literal["text", "markdown", "latex", "csv"]
+Format = Literal["text", "markdown", "latex", "html", "csv"]
+Clock = Literal["wall", "cpu"]
 Repeated = UseAppendAction[tuple[str, ...]]
 Text = Annotated[str | None, arg(metavar="TEXT", help_behavior_hint="")]
 Folder = Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")]
@@ -133,8 +134,10 @@ class StudyTable(Common):
 
     name: Positional[str]
     format: Format = "text"
+    clock: Clock = "wall"
+    """Seconds by the wall clock or of the CPU's time, which is the fairer where a machine was busy."""
     against: Text = None
-    """Instead: every row compared with the row of this name, dense for instance, as text."""
+    """Instead: every row compared with the row of this name, dense for instance."""
     test: Literal["welch", "permutation"] = "welch"
     """Where p comes from with --against; a permutation test assumes no distribution, and takes a second a row."""
 

@@ -20,10 +20,12 @@ from typing import Any, TypeVar
 from registry import KINDS, Entry, PartError, Registry, use_registry
 from studies import cli, flags
 from studies.options import Care, Options
+from studies.outcome import by_clock
 from studies.outcomes import collect
 from studies.premises import unsafe
 from studies.problems import BadInput, clean, visible
 from studies.read import find, read_file, study_from
+from studies.reported import reported
 from studies.rounds import HELD_BY_ANOTHER
 from studies.runner import Plan, estimate, plan
 from studies.runner import carry_out as run_plan
@@ -244,17 +246,18 @@ def _study_status(command: cli.StudyStatus) -> int:
 def _study_table(command: cli.StudyTable) -> int:
     from studies.table import table
 
-    outcomes, baseline = collect(Store(command.store), command.name)
+    store = Store(command.store)
+    outcomes, baseline = collect(store, command.name)
     if command.against is not None:
         from studies.versus import versus
 
-        if command.format != "text":
-            raise BadInput(f"--against is printed as text only, not as {command.format}: leave --format out")
-        _show(versus(outcomes, command.against, command.test))
-        return 0
-    if command.test != "welch":
+        text = versus(outcomes, command.against, command.test, format=command.format)
+    elif command.test != "welch":
         raise BadInput(f"--test {command.test} says how rows are compared: add --against, with the name of a row")
-    _show(table(outcomes, baseline, format=command.format, title=command.name).removesuffix("\n"))
+    else:
+        runs = by_clock(outcomes, command.clock)
+        text = table(runs, baseline, format=command.format, title=command.name, reported=reported(store, command.name))
+    _show(text.removesuffix("\n"))
     return 0
 
 

@@ -1,7 +1,6 @@
-"""A table as Markdown, LaTeX and CSV; each format escapes its own specials.
+"""A table as text, Markdown, LaTeX, HTML and CSV; each format escapes its own specials.
 
-Markdown and LaTeX write a sheet, whose cells are already text; CSV writes the rows' own numbers, at full
-precision.
+All but CSV write a sheet, whose cells are already text; CSV writes the rows' own numbers, at full precision.
 """
 
 from __future__ import annotations
@@ -10,22 +9,29 @@ import csv
 import io
 import math
 import re
+import textwrap
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from studies.problems import clean
+from studies.reported import Reported, score_of
 from studies.statistics import Interval, RandomPolicy, Row
-from studies.words import ABSENT, RANDOM, evaluations
+from studies.words import ABSENT, RANDOM, clock_of, evaluations, shorten
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 Cells = tuple[str, ...]
 Block = tuple[str, list[Row], RandomPolicy | None]
 """Heading, rows, and the random policy of the block's environment."""
 
-LEFT: Final = ("method", "n")
+LEFT: Final = ("method", "n", "row", "where")
 """Columns of text; those of numbers are set to the right."""
 FALLEN: Final = "  failed as random"
+TEXT_WIDTH: Final = 100
+LABEL_WIDTH: Final = 28
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,42 @@ class Sheet:
     head: Cells
     blocks: Sequence[tuple[str, Sequence[Cells]]]
     notes: Sequence[str]
+
+
+# Text -------------------------------------------------------------------------------------------------------
+
+
+def text(sheet: Sheet) -> str:
+    """For a terminal: one head, a block under each rule, and the notes under the last; a wide table is not broken."""
+    shown = [(where, [_plain(line) for line in lines]) for where, lines in sheet.blocks]
+    every = [sheet.head, *(line for _, lines in shown for line in lines)]
+    widths = [max(map(_columns, column)) for column in zip(*every, strict=True)]
+    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+    parts = [*([sheet.title] if sheet.title else []), rule, _aligned(sheet.head, sheet.head, widths)]
+    for where, lines in shown:
+        parts += [rule, *([where] if where else []), *(_aligned(sheet.head, line, widths) for line in lines)]
+    parts += [rule] if sheet.blocks and sheet.notes else []
+    for note in sheet.notes:
+        parts += textwrap.wrap(note.replace("±", "+-"), TEXT_WIDTH)
+    return "\n".join(parts) + "\n"
+
+
+def _plain(cells: Cells) -> Cells:
+    return (shorten(cells[0], LABEL_WIDTH), *(cell.replace("±", "+-") for cell in cells[1:]))
+
+
+def _columns(text: str) -> int:
+    """Terminal columns: wide characters take two, combining ones none."""
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(bool(unicodedata.combining(c)) for c in text)
+
+
+def _aligned(head: Cells, cells: Cells, widths: Sequence[int]) -> str:
+    padded = []
+    for name, cell, width in zip(head, cells, widths, strict=True):
+        space = " " * (width - _columns(cell))
+        padded.append(cell + space if name in LEFT else space + cell)
+    return "  ".join(padded).rstrip()
 
 
 # Markdown ---------------------------------------------------------------------------------------------------
@@ -49,7 +91,8 @@ def markdown(sheet: Sheet) -> str:
     if not sheet.blocks:
         parts += [*head, ""]
     for heading, lines in sheet.blocks:
-        parts += [f"**{_in_markdown(heading)}**", "", *head, *map(_markdown_row, lines), ""]
+        parts += [f"**{_in_markdown(heading)}**", ""] if heading else []
+        parts += [*head, *map(_markdown_row, lines), ""]
     return "\n".join([*parts, *(f"{note}  " for note in sheet.notes)]) + "\n"
 
 
@@ -95,7 +138,8 @@ def latex(sheet: Sheet) -> str:
     parts = [r"\begin{table}", r"\centering", rf"\caption{{{_in_latex(' '.join(sentences))}}}"]
     parts += [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", _tex_row(map(_in_latex, sheet.head))]
     for heading, lines in sheet.blocks:
-        parts += [r"\midrule", rf"\multicolumn{{{len(columns)}}}{{l}}{{\emph{{{_in_latex(heading)}}}}} \\"]
+        parts += [r"\midrule"]
+        parts += [rf"\multicolumn{{{len(columns)}}}{{l}}{{\emph{{{_in_latex(heading)}}}}} \\"] if heading else []
         parts += [_tex_row(_tex_cells(line)) for line in lines]
     return "\n".join([*parts, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
 
@@ -113,26 +157,43 @@ def _in_latex(text: str) -> str:
     return "".join(_TEX.get(c, c) for c in text)
 
 
+# HTML -------------------------------------------------------------------------------------------------------
+
+
+def html(sheet: Sheet) -> str:
+    """A page with the table, whole in itself: titles and labels are escaped by the template."""
+    return template("table.html").render(sheet=sheet, left=LEFT, fallen=FALLEN, absent=ABSENT)
+
+
+def template(name: str) -> Template:
+    """A template of ours, which escapes whatever it is given."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    loader = PackageLoader("studies", "templates")
+    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return made.get_template(name)
+
+
 # CSV --------------------------------------------------------------------------------------------------------
 
 _NONE: Final = Interval(math.nan, math.nan, math.nan, "no seed")
 _EMPTY: Final = Row("", "", "", None, {}, 0, 0, 0, 0, 0, _NONE, _NONE, None, None, None, None, None, ())
 
 
-def comma_separated(blocks: Sequence[Block], seconds: bool) -> str:
+def comma_separated(blocks: Sequence[Block], seconds: bool, reported: Reported | None = None) -> str:
     """One header, one line a row, empty where a number is not known; an axis is a column `axis NAME`."""
     axes = list(dict.fromkeys(name for _, rows, _ in blocks for row in rows for name in row.axes))
     lines: list[dict[str, object]] = []
     for _, rows, policy in blocks:
-        lines += [_where(row, axes) | _record(row, seconds) for row in rows]
+        lines += [_where(row, axes) | _record(row, seconds, reported) for row in rows]
         if policy:
             lines.append(_where(rows[0], axes) | _policy(policy))
     nobody = dict.fromkeys(("agent", "env", *(f"axis {clean(name)}" for name in axes)))
-    names = list(nobody | _record(_EMPTY, seconds) | {"standard_error": None, "episodes": None})
+    names = list(nobody | _record(_EMPTY, seconds, reported) | {"standard_error": None, "episodes": None})
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([_in_csv(name) for name in names])
-    writer.writerows([_in_csv(line.get(name)) for name in names] for line in lines)
+    writer.writerow([in_csv(name) for name in names])
+    writer.writerows([in_csv(line.get(name)) for name in names] for line in lines)
     return out.getvalue()
 
 
@@ -140,7 +201,7 @@ def _where(row: Row, axes: Iterable[str]) -> dict[str, object]:
     return {"agent": row.agent, "env": row.env} | {f"axis {clean(name)}": row.axes.get(name) for name in axes}
 
 
-def _record(row: Row, seconds: bool) -> dict[str, object]:
+def _record(row: Row, seconds: bool, reported: Reported | None) -> dict[str, object]:
     return {
         "method": row.label,
         "density": row.density,
@@ -153,8 +214,15 @@ def _record(row: Row, seconds: bool) -> dict[str, object]:
         **_spread("return_failed_as_random", row.with_failures),
         **_spread("lca", row.area),
         **{name: getattr(row, name) for name in ("planned", "done", "failed", "diverged", "unfinished")},
-        **({"seconds_median": row.seconds} if seconds else {}),
+        **({"seconds_median": row.seconds, "clock": clock_of([row])} if seconds else {}),
+        **(_reported(row, reported) if reported else {}),
     }
+
+
+def _reported(row: Row, reported: Reported) -> dict[str, object]:
+    found = score_of(row, reported)
+    numbers = (None, None, None) if found is None else (found.mean, found.spread, found.area)
+    return dict(zip(("reported_return", "reported_spread", "reported_lca"), numbers, strict=True))
 
 
 def _spread(name: str, interval: Interval | None) -> dict[str, object]:
@@ -168,7 +236,7 @@ def _policy(policy: RandomPolicy) -> dict[str, object]:
     return how | {"return": policy.mean, "standard_error": policy.error, "episodes": policy.episodes}
 
 
-def _in_csv(value: object) -> str:
+def in_csv(value: object) -> str:
     """Numbers as they are, text that a spreadsheet would run as a formula behind an apostrophe."""
     if isinstance(value, str):
         text = clean(value)

@@ -1,4 +1,4 @@
-"""The table of a study: sparsity against return, as text, Markdown, LaTeX or CSV.
+"""The table of a study: sparsity against return, as text, Markdown, LaTeX, HTML or CSV.
 
 A block for each environment (and agent, and value of the study's further axes); in it dense first, then
 falling density, the random policy last.
@@ -7,22 +7,22 @@ falling density, the random policy last.
 from __future__ import annotations
 
 import math
-import textwrap
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Literal, get_args
 
-from studies.formats import FALLEN, LEFT, Block, Cells, Sheet, comma_separated, latex, markdown
+from studies.formats import FALLEN, Block, Cells, Sheet, comma_separated, html, latex, markdown, text
 from studies.outcome import Outcome
 from studies.problems import clean
+from studies.reported import Reported, score_of
 from studies.statistics import NO_BASELINE, Baseline, Interval, RandomPolicy, Row, random_policy, summary, tally
-from studies.words import ABSENT, RANDOM, evaluations, number, shorten
+from studies.words import ABSENT, RANDOM, busy, clock_of, evaluations, number
 
-Format = Literal["text", "markdown", "latex", "csv"]
+Format = Literal["text", "markdown", "latex", "html", "csv"]
 
-HEAD: Final[Cells] = ("method", "density", "kept %", "parameters", "FLOPs", "return", "LCA", "n", "seconds")
-TEXT_WIDTH: Final = 100
-LABEL_WIDTH: Final = 28
+HEAD: Final[Cells] = (
+    *("method", "density", "kept %", "parameters", "FLOPs", "return", "reported", "LCA", "reported LCA"),
+    *("n", "seconds"),
+)
 
 
 def table(
@@ -32,20 +32,22 @@ def table(
     format: Format = "text",  # noqa: A002 - the name that users type
     title: str = "",
     seconds: bool = True,
+    reported: Reported | None = None,
 ) -> str:
     """Density, weights kept, parameters and FLOPs against return with its 95 % interval, a line for each row.
 
     Whatever the store holds gives a table: unfinished and failed runs are counted in it. `seconds=False`
-    leaves out wall-clock time, the one column that differs between equal studies. CSV carries every number at
-    full precision, the statistic's name in each line, and no title.
+    leaves out the time, the one column that differs between equal studies. What a publication `reported` stands beside
+    the rows and environments that it is of. CSV carries every number at full precision, the statistic's name in each
+    line, and no title.
     """
     known = get_args(Format)
     if format not in known:
         raise ValueError(f"no table format named {format!r}. Known: {', '.join(known)}")
     found = blocks(summary(outcomes, baseline), baseline)
     if format == "csv":
-        return comma_separated(found, seconds)
-    return WRITERS[format](_sheet(found, clean(title), seconds))
+        return comma_separated(found, seconds, reported)
+    return WRITERS[format](sheet(found, title=title, seconds=seconds, reported=reported))
 
 
 def blocks(rows: Sequence[Row], baseline: Baseline = NO_BASELINE) -> list[Block]:
@@ -98,7 +100,7 @@ def _bounded(interval: Interval, decimals: int) -> str:
     return f"{point} [{number(interval.low, decimals)}, {number(interval.high, decimals)}]"
 
 
-def _lines(rows: Sequence[Row], policy: RandomPolicy | None) -> list[Cells]:
+def _lines(rows: Sequence[Row], policy: RandomPolicy | None, reported: Reported | None) -> list[Cells]:
     """A block's cells as text, not yet escaped, in the order of HEAD."""
     digits = _decimals(rows, policy)
     lines: list[Cells] = []
@@ -106,31 +108,52 @@ def _lines(rows: Sequence[Row], policy: RandomPolicy | None) -> list[Cells]:
         density = ABSENT if row.density is None else f"{row.density:g}"
         kept = number(None if row.realised is None else 100 * row.realised, 1)
         size = (density, kept, number(row.parameters), number(row.flops, 3))
-        points = (_bounded(row.score, digits), number(row.area.point, digits))
+        theirs, area = _reported(row, reported, digits)
+        points = (_bounded(row.score, digits), theirs, number(row.area.point, digits), area)
         lines.append((clean(row.label), *size, *points, tally([row]), number(row.seconds)))
         if row.with_failures:
             count = str(row.planned - row.unfinished)
-            lines.append((FALLEN, "", "", "", "", _bounded(row.with_failures, digits), "", count, ""))
+            lines.append((FALLEN, "", "", "", "", _bounded(row.with_failures, digits), "", "", "", count, ""))
     if policy:
-        error = "" if math.isnan(policy.error) else f" ± {number(policy.error, digits)}"
-        mean = f"{number(policy.mean, digits)}{error}"
-        lines.append((RANDOM, "", "", "", "", mean, "", f"{policy.episodes} episodes", ""))
+        mean = _give_or_take(policy.mean, None if math.isnan(policy.error) else policy.error, digits)
+        lines.append((RANDOM, "", "", "", "", mean, "", "", "", f"{policy.episodes} episodes", ""))
     return lines
 
 
-def _sheet(blocks: Sequence[Block], title: str, seconds: bool) -> Sheet:
-    """The blocks in words, the column of seconds only where it is asked for."""
-    columns = len(HEAD) if seconds else HEAD.index("seconds")
-    shown = [(where, [line[:columns] for line in _lines(rows, policy)]) for where, rows, policy in blocks]
-    return Sheet(title, HEAD[:columns], shown, _legend(blocks, seconds))
+def _reported(row: Row, reported: Reported | None, digits: int) -> tuple[str, str]:
+    """Return and LCA that were reported of the row's method in its environment; empty where none were."""
+    found = score_of(row, reported)
+    if found is None:
+        return "", ""
+    return _give_or_take(found.mean, found.spread, digits), "" if found.area is None else number(found.area, digits)
+
+
+def _give_or_take(mean: float, spread: float | None, digits: int) -> str:
+    return number(mean, digits) + ("" if spread is None else f" ± {number(spread, digits)}")
+
+
+def sheet(blocks: Sequence[Block], *, title: str = "", seconds: bool = True, reported: Reported | None = None) -> Sheet:
+    """The blocks in words: seconds only where they are asked for, what was reported only where it is of a row."""
+    shown = [(where, _lines(rows, policy, reported)) for where, rows, policy in blocks]
+    empty = {name for place, name in enumerate(HEAD) if not any(line[place] for _, lines in shown for line in lines)}
+    left_out = (empty & {"reported", "reported LCA"}) | (set() if seconds else {"seconds"})
+    keep = [place for place, name in enumerate(HEAD) if name not in left_out]
+    every = [row for _, rows, _ in blocks for row in rows]
+    source = [f"Reported: {clean(reported.source)}."] if reported and "reported" not in left_out else []
+    return Sheet(
+        clean(title),
+        tuple(HEAD[place] for place in keep),
+        [(where, [tuple(line[place] for place in keep) for line in lines]) for where, lines in shown],
+        [*_legend(blocks, seconds), *source, *(busy(every) if seconds else [])],
+    )
 
 
 def _legend(blocks: Sequence[Block], seconds: bool) -> list[str]:
     """The notes, and what the columns mean."""
     columns = "kept %: active share of all weights. FLOPs: of training, dense = 1."
     policy = " Random policy: mean ± standard error over episodes." if any(p for *_, p in blocks) else ""
-    timing = " seconds: median a run." if seconds else ""
     every = [row for _, rows, _ in blocks for row in rows]
+    timing = f" seconds: median a run, {clock_of(every)}." if seconds else ""
     return [*notes(every), f"{columns} LCA: mean of all evaluations, {_start(every)}.{timing}{policy}"]
 
 
@@ -142,42 +165,9 @@ def _start(rows: Sequence[Row]) -> str:
     return "none at step 0" if at_zero == {False} else "step 0 included"
 
 
-# Text -------------------------------------------------------------------------------------------------------
-
-
-def _text(sheet: Sheet) -> str:
-    """For a terminal: one head, a block under each rule, and the notes under the last."""
-    shown = [(where, [_plain(line) for line in lines]) for where, lines in sheet.blocks]
-    every = [sheet.head, *(line for _, lines in shown for line in lines)]
-    widths = [max(map(_columns, column)) for column in zip(*every, strict=True)]
-    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-    parts = [*([sheet.title] if sheet.title else []), rule, _aligned(sheet.head, widths)]
-    for where, lines in shown:
-        parts += [rule, where, *(_aligned(line, widths) for line in lines)]
-    for note in sheet.notes:
-        parts += [
-            *([rule] if note.startswith("Return:") else []),
-            *textwrap.wrap(note.replace("±", "+-"), TEXT_WIDTH),
-        ]
-    return "\n".join(parts) + "\n"
-
-
-def _plain(cells: Cells) -> Cells:
-    return (shorten(cells[0], LABEL_WIDTH), *(cell.replace("±", "+-") for cell in cells[1:]))
-
-
-def _columns(text: str) -> int:
-    """Terminal columns: wide characters take two, combining ones none."""
-    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
-    return len(text) + wide - sum(bool(unicodedata.combining(c)) for c in text)
-
-
-def _aligned(cells: Cells, widths: Sequence[int]) -> str:
-    padded = []
-    for name, cell, width in zip(HEAD, cells, widths, strict=False):
-        space = " " * (width - _columns(cell))
-        padded.append(cell + space if name in LEFT else space + cell)
-    return "  ".join(padded).rstrip()
-
-
-WRITERS: Final[Mapping[str, Callable[[Sheet], str]]] = {"text": _text, "markdown": markdown, "latex": latex}
+WRITERS: Final[Mapping[str, Callable[[Sheet], str]]] = {
+    "text": text,
+    "markdown": markdown,
+    "latex": latex,
+    "html": html,
+}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -9,39 +11,60 @@ from typing import Final
 from studies.arrival import Arrival, steps_to_dense
 from studies.compare import Comparison, Test, comparisons
 from studies.difference import PERMUTATIONS
+from studies.formats import Cells, Sheet, in_csv
 from studies.outcome import Outcome
 from studies.problems import BadInput, clean
 from studies.statistics import Row, tally
-from studies.table import heading
+from studies.table import WRITERS, Format, heading
 from studies.words import ABSENT, evaluations
 
-HEAD: Final = (
-    "row", "where", "n", "difference", "95 % interval", "p", "p (Holm)", "P(better)", "steps to its return",
-)  # fmt: skip
+HEAD: Final = ("row", "n", "difference", "95 % interval", "p", "p (Holm)", "P(better)", "steps to its return")
+CSV_HEAD: Final = (
+    *("method", "density", "agent", "env", "axes", "done", "planned", "against", "against_done"),
+    *("difference", "difference_low", "difference_high", "test", "p", "p_holm", "probability_better"),
+)
 P: Final[Mapping[Test, str]] = {
     "welch": "p: Welch's t-test",
     "permutation": f"p: permutation test, exact up to {PERMUTATIONS:,} reassignments, else of so many drawn ones",
 }
 
 
-def versus(outcomes: Sequence[Outcome], against: str, test: Test = "welch") -> str:
+def versus(
+    outcomes: Sequence[Outcome],
+    against: str,
+    test: Test = "welch",
+    *,
+    format: Format = "text",  # noqa: A002 - the name that users type
+) -> str:
     """A line a row: its difference to the row labelled `against`, and when its runs reach that row's return."""
+    if format == "csv":
+        return _comma_separated(_compared(outcomes, against, test), test)
+    return WRITERS[format](versus_sheet(outcomes, against, test))
+
+
+def versus_sheet(outcomes: Sequence[Outcome], against: str, test: Test = "welch") -> Sheet:
+    """The same in words. Where there is nothing to compare the sheet has a note that says so, and no lines."""
+    compared = _compared(outcomes, against, test)
+    if all(math.isnan(one.difference.point) for one in compared):
+        return Sheet("", HEAD, [], _nothing(compared, against))
+    arrivals = {_key(arrival.row): arrival for arrival in steps_to_dense(outcomes, dense=against)}
+    blocks: dict[str, list[Cells]] = {}
+    for one in compared:
+        blocks.setdefault(heading(one.row), []).append(_cells(one, arrivals[_key(one.row)]))
+    return Sheet("", HEAD, list(blocks.items()), _legend(compared, arrivals, against, test))
+
+
+def _compared(outcomes: Sequence[Outcome], against: str, test: Test) -> list[Comparison]:
+    """BadInput for a row that there is not."""
     try:
-        compared = comparisons(outcomes, against=against, test=test)
+        return comparisons(outcomes, against=against, test=test)
     except ValueError as error:
         raise BadInput(str(error)) from None
-    if all(math.isnan(one.difference.point) for one in compared):
-        return _nothing(compared, against)
-    arrivals = {_key(arrival.row): arrival for arrival in steps_to_dense(outcomes, dense=against)}
-    lines = [HEAD, *(_cells(one, arrivals[_key(one.row)]) for one in compared)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
-    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    return "\n".join([*text, "", *_legend(compared, arrivals, against, test)])
 
 
-def _nothing(compared: Sequence[Comparison], against: str) -> str:
+def _nothing(compared: Sequence[Comparison], against: str) -> list[str]:
     said = f"nothing to compare with {clean(against)}: a difference needs two finished runs on both sides"
-    return "\n".join([said, *(f"{_name(one.row)}, {heading(one.row)}: {_sides(one)}" for one in compared)])
+    return [said, *(f"{_name(one.row)}, {heading(one.row)}: {_sides(one)}" for one in compared)]
 
 
 def _cells(one: Comparison, arrival: Arrival) -> tuple[str, ...]:
@@ -50,7 +73,7 @@ def _cells(one: Comparison, arrival: Arrival) -> tuple[str, ...]:
     if not math.isnan(found.point):
         interval = f"[{found.low:,.4g}, {found.high:,.4g}]"
         numbers = (f"{found.point:+,.4g}", interval, f"{found.p:.3g}", f"{one.adjusted:.3g}", f"{one.better:.2f}")
-    return _name(one.row), heading(one.row), _sides(one), *numbers, _arrived(arrival)
+    return _name(one.row), _sides(one), *numbers, _arrived(arrival)
 
 
 def _sides(one: Comparison) -> str:
@@ -78,7 +101,7 @@ def _legend(
         "p (Holm): corrected over the environments of a row, p being 1 where there is none",
         "P(better): that a run of the row beats one of the other, ties by half",
         *(["-: fewer than two finished runs on a side"] if any(math.isnan(one.better) for one in compared) else []),
-        f"steps to its return: median step at which the curves of a row's runs first reach the mean score of {name};",
+        f"steps to its return: median step at which the curves of a row's runs first reach the mean score of {name}; "
         "not by half: half of the runs or more never do, failed ones included",
         *(f"{name} itself, {where}: {arrived}" for where, arrived in own.items()),
     ]
@@ -90,3 +113,17 @@ def _key(row: Row) -> tuple[object, ...]:
 
 def _name(row: Row) -> str:
     return clean(row.label) + ("" if row.density is None else f" {row.density:g}")
+
+
+def _comma_separated(compared: Sequence[Comparison], test: Test) -> str:
+    """Numbers at full precision, empty where there is none; a line a row."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(CSV_HEAD)
+    for one in compared:
+        row, found = one.row, one.difference
+        where = [row.label, row.density, row.agent, row.env, "; ".join(f"{k}={v}" for k, v in sorted(row.axes.items()))]
+        counts = [row.done, row.planned, one.reference.label, one.reference.done]
+        numbers = [found.point, found.low, found.high, test, found.p, one.adjusted, one.better]
+        writer.writerow([in_csv(cell) for cell in [*where, *counts, *numbers]])
+    return out.getvalue()

@@ -429,7 +429,10 @@ def test_every_row_is_compared_with_one_of_them(done: tuple[Lab, Answer]) -> Non
     assert "2 against 2" in lines["set 0.5"]
     unknown = done[0]("study", "table", "tiny", "--against", "dence")
     assert (unknown.code, "no row is labelled 'dence'" in unknown.err) == (2, True)
-    assert done[0]("study", "table", "tiny", "--against", "dense", "--format", "csv").code == 2
+    [row, *_] = csv.DictReader(
+        io.StringIO(done[0]("study", "table", "tiny", "--against", "dense", "--format", "csv").out)
+    )
+    assert (row["against"], row["done"], row["test"]) == ("dense", "2", "welch")
     permuted = done[0]("study", "table", "tiny", "--against", "dense", "--test", "permutation")
     assert "p: permutation test" in permuted.out
     assert "add --against" in done[0]("study", "table", "tiny", "--test", "permutation").err

@@ -26,7 +26,14 @@ BASELINE = {"HalfCheetah-v5": np.random.default_rng(0).normal(-280, 80, 20)}
 def run(label: str, density: float | None, seed: int, status: Status = "done", env: str = "HalfCheetah-v5") -> Outcome:
     steps = np.linspace(0, 100_000, 11).astype(np.int64)
     noise = np.random.default_rng([len(label), int(100 * (density or 1)), seed]).normal(0, 200, 11)
-    return Outcome(label, "td3", env, density, seed, status, steps, steps / 25 + noise)
+    spent = (density or 1.0) * steps / 500
+    costs = {
+        "flops": density or 1.0,
+        "seconds": spent[-1] + 10,
+        "cpu_seconds": spent[-1] + 10,
+        "training_seconds": spent,
+    }
+    return Outcome(label, "td3", env, density, seed, status, steps, steps / 25 + noise, **costs)
 
 
 def study(seeds: int = 2, labels: tuple[str, ...] = ("SET", "RigL", "DS")) -> list[Outcome]:
@@ -51,13 +58,11 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
 
 def test_a_study_gives_its_figures_as_png_and_pdf(tmp_path: Path) -> None:
     paths = plot(study(), BASELINE, tmp_path / "new folder", title="Quickstart")
-    names = [
-        "learning-curves.png",
-        "learning-curves.pdf",
-        "sparsity-against-return.png",
-        "sparsity-against-return.pdf",
-    ]
-    assert [path.name for path in paths] == names
+    stems = (
+        *("learning-curves", "learning-curves-by-time", "sparsity-against-return", "return-against-flops"),
+        *("return-against-seconds", "performance-profiles", "probability-of-improvement"),
+    )
+    assert [path.name for path in paths] == [f"{stem}.{kind}" for stem in stems for kind in ("png", "pdf")]
     assert is_drawn(paths)
 
 
@@ -154,7 +159,8 @@ def test_nothing_to_draw_says_why_in_one_line(outcomes: list[Outcome], reason: s
 def test_a_study_without_densities_has_curves_and_a_reason(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         paths = plot([run("dense", None, 0)], {}, tmp_path)
-    assert [path.name for path in paths] == ["learning-curves.png", "learning-curves.pdf"]
+    stems = ("learning-curves", "learning-curves-by-time")
+    assert [path.name for path in paths] == [f"{stem}.{kind}" for stem in stems for kind in ("png", "pdf")]
     assert "no finished run has a density" in caplog.text
 
 

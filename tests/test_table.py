@@ -173,8 +173,8 @@ def test_text_lines_up_and_fits_a_terminal() -> None:
 
 
 def test_an_unknown_format_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="Known: text, markdown, latex, csv"):
-        table([], format="html")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="Known: text, markdown, latex, html, csv"):
+        table([], format="docx")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("form", FORMATS)
