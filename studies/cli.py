@@ -147,8 +147,19 @@ class StudyPlot(Common):
     """Learning curves, and return against density, as PNG and PDF; or what the diagnostics tell."""
 
     name: Positional[str]
+    clock: Clock = "wall"
+    """Seconds by the wall clock or of the CPU's time, which is the fairer where a machine was busy."""
     measure: Text = None
     """Instead: a measure of runs with --diagnostics, a figure a network: churn, explored, dormant_units, ..."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyReport(Common):
+    """One page in HTML, whole in itself: what was asked, what it shows, tables, figures, settings, every run."""
+
+    name: Positional[str]
+    clock: Clock = "wall"
+    """Seconds by the wall clock or of the CPU's time, which is the fairer where a machine was busy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +175,7 @@ Action = (
     | Annotated[StudyStatus, subcommand("status")]
     | Annotated[StudyTable, subcommand("table")]
     | Annotated[StudyPlot, subcommand("plot")]
+    | Annotated[StudyReport, subcommand("report")]
     | Annotated[StudyVerify, subcommand("verify")]
 )
 

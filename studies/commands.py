@@ -277,11 +277,24 @@ def _study_plot(command: cli.StudyPlot) -> int:
             paths = plot_measure(store, command.name, command.measure)
         else:
             outcomes, baseline = collect(store, command.name)
-            paths = plot(outcomes, baseline, store.study_folder(command.name), title=command.name)
+            folder = store.study_folder(command.name)
+            paths = plot(by_clock(outcomes, command.clock), baseline, folder, title=command.name)
         for path in paths:
             _show(str(path))
     except NothingToDraw as reason:
         raise BadInput(f"nothing to draw for {command.name}: {reason}") from None
+    return 0
+
+
+def _study_report(command: cli.StudyReport) -> int:
+    from studies.report import write_report
+
+    store = Store(command.store)
+    store.cells(command.name)  # There must be such a study before its folder is looked at.
+    problems = unsafe(store.root, [store.study_folder(command.name)])
+    if problems:
+        raise BadInput(*problems)
+    _show(str(write_report(store, command.name, clock=command.clock)))
     return 0
 
 
@@ -352,6 +365,7 @@ _COMMANDS: dict[type, Callable[[Any], int]] = {
     cli.StudyStatus: _study_status,
     cli.StudyTable: _study_table,
     cli.StudyPlot: _study_plot,
+    cli.StudyReport: _study_report,
     cli.StudyVerify: _study_verify,
     cli.Parts: _parts,
     cli.Check: _check,

@@ -27,7 +27,7 @@ Cells = tuple[str, ...]
 Block = tuple[str, list[Row], RandomPolicy | None]
 """Heading, rows, and the random policy of the block's environment."""
 
-LEFT: Final = ("method", "n", "row", "where")
+LEFT: Final[Cells] = ("method", "n", "row")
 """Columns of text; those of numbers are set to the right."""
 FALLEN: Final = "  failed as random"
 TEXT_WIDTH: Final = 100
@@ -42,6 +42,8 @@ class Sheet:
     head: Cells
     blocks: Sequence[tuple[str, Sequence[Cells]]]
     notes: Sequence[str]
+    left: Cells = LEFT
+    """Columns of text."""
 
 
 # Text -------------------------------------------------------------------------------------------------------
@@ -53,9 +55,9 @@ def text(sheet: Sheet) -> str:
     every = [sheet.head, *(line for _, lines in shown for line in lines)]
     widths = [max(map(_columns, column)) for column in zip(*every, strict=True)]
     rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-    parts = [*([sheet.title] if sheet.title else []), rule, _aligned(sheet.head, sheet.head, widths)]
+    parts = [*([sheet.title] if sheet.title else []), rule, _aligned(sheet, sheet.head, widths)]
     for where, lines in shown:
-        parts += [rule, *([where] if where else []), *(_aligned(sheet.head, line, widths) for line in lines)]
+        parts += [rule, *([where] if where else []), *(_aligned(sheet, line, widths) for line in lines)]
     parts += [rule] if sheet.blocks and sheet.notes else []
     for note in sheet.notes:
         parts += textwrap.wrap(note.replace("±", "+-"), TEXT_WIDTH)
@@ -72,11 +74,11 @@ def _columns(text: str) -> int:
     return len(text) + wide - sum(bool(unicodedata.combining(c)) for c in text)
 
 
-def _aligned(head: Cells, cells: Cells, widths: Sequence[int]) -> str:
+def _aligned(sheet: Sheet, cells: Cells, widths: Sequence[int]) -> str:
     padded = []
-    for name, cell, width in zip(head, cells, widths, strict=True):
+    for name, cell, width in zip(sheet.head, cells, widths, strict=True):
         space = " " * (width - _columns(cell))
-        padded.append(cell + space if name in LEFT else space + cell)
+        padded.append(cell + space if name in sheet.left else space + cell)
     return "  ".join(padded).rstrip()
 
 
@@ -86,7 +88,7 @@ def _aligned(head: Cells, cells: Cells, widths: Sequence[int]) -> str:
 def markdown(sheet: Sheet) -> str:
     """A table under each block's heading; one without lines where there is no block."""
     head = [f"| {' | '.join(sheet.head)} |"]
-    head += ["|" + "|".join(":---" if name in LEFT else "---:" for name in sheet.head) + "|"]
+    head += ["|" + "|".join(":---" if name in sheet.left else "---:" for name in sheet.head) + "|"]
     parts = [f"**{_in_markdown(sheet.title)}**", ""] if sheet.title else []
     if not sheet.blocks:
         parts += [*head, ""]
@@ -134,7 +136,7 @@ _TEX: Final = {
 def latex(sheet: Sheet) -> str:
     """One tabular, a block under each rule, what is said as its caption; needs the booktabs package."""
     sentences = [*([f"{sheet.title.rstrip('.')}."] if sheet.title else []), *sheet.notes]
-    columns = "".join("l" if name in LEFT else "r" for name in sheet.head)
+    columns = "".join("l" if name in sheet.left else "r" for name in sheet.head)
     parts = [r"\begin{table}", r"\centering", rf"\caption{{{_in_latex(' '.join(sentences))}}}"]
     parts += [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", _tex_row(map(_in_latex, sheet.head))]
     for heading, lines in sheet.blocks:
@@ -162,7 +164,7 @@ def _in_latex(text: str) -> str:
 
 def html(sheet: Sheet) -> str:
     """A page with the table, whole in itself: titles and labels are escaped by the template."""
-    return template("table.html").render(sheet=sheet, left=LEFT, fallen=FALLEN, absent=ABSENT)
+    return template("table.html").render(sheet=sheet, fallen=FALLEN, absent=ABSENT)
 
 
 def template(name: str) -> Template:
