@@ -163,6 +163,17 @@ class StudyReport(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
+class StudyCopy(Common):
+    """Copy a study's finished runs into another store, without their weights: small enough to publish."""
+
+    name: Positional[str]
+    to: Folder = None
+    """Folder of the other store."""
+    weights: bool = False
+    """Copy weights too."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class StudyVerify(Common):
     """Compare every file of a study's finished runs with its hash."""
 
@@ -176,6 +187,7 @@ Action = (
     | Annotated[StudyTable, subcommand("table")]
     | Annotated[StudyPlot, subcommand("plot")]
     | Annotated[StudyReport, subcommand("report")]
+    | Annotated[StudyCopy, subcommand("copy")]
     | Annotated[StudyVerify, subcommand("verify")]
 )
 

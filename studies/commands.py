@@ -298,6 +298,16 @@ def _study_report(command: cli.StudyReport) -> int:
     return 0
 
 
+def _study_copy(command: cli.StudyCopy) -> int:
+    from studies.share import share
+
+    if command.to is None:
+        raise BadInput("--to is missing: the folder of the store to copy into")
+    count = share(Store(command.store), command.name, Store(command.to), weights=command.weights)
+    _show(f"{count} finished runs of {command.name} are in {command.to}")
+    return 0
+
+
 def _study_verify(command: cli.StudyVerify) -> int:
     checked, files = Store(command.store).verify_study(command.name)
     for file in files:
@@ -366,6 +376,7 @@ _COMMANDS: dict[type, Callable[[Any], int]] = {
     cli.StudyTable: _study_table,
     cli.StudyPlot: _study_plot,
     cli.StudyReport: _study_report,
+    cli.StudyCopy: _study_copy,
     cli.StudyVerify: _study_verify,
     cli.Parts: _parts,
     cli.Check: _check,
