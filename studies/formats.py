@@ -89,21 +89,21 @@ def markdown(sheet: Sheet) -> str:
     """A table under each block's heading; one without lines where there is no block."""
     head = [f"| {' | '.join(sheet.head)} |"]
     head += ["|" + "|".join(":---" if name in sheet.left else "---:" for name in sheet.head) + "|"]
-    parts = [f"**{_in_markdown(sheet.title)}**", ""] if sheet.title else []
+    parts = [f"**{in_markdown(sheet.title)}**", ""] if sheet.title else []
     if not sheet.blocks:
         parts += [*head, ""]
     for heading, lines in sheet.blocks:
-        parts += [f"**{_in_markdown(heading)}**", ""] if heading else []
+        parts += [f"**{in_markdown(heading)}**", ""] if heading else []
         parts += [*head, *map(_markdown_row, lines), ""]
     return "\n".join([*parts, *(f"{note}  " for note in sheet.notes)]) + "\n"
 
 
 def _markdown_row(cells: Cells) -> str:
     """Only the method's name is foreign text; the other cells are ours."""
-    return f"| {' | '.join((_in_markdown(cells[0]), *cells[1:]))} |"
+    return f"| {' | '.join((in_markdown(cells[0]), *cells[1:]))} |"
 
 
-def _in_markdown(text: str) -> str:
+def in_markdown(text: str) -> str:
     """No character of a label makes a cell, a link, emphasis or HTML."""
     escaped = re.sub(r"([\\`*_\[\]|~#!])", r"\\\1", text)
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
