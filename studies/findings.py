@@ -96,10 +96,8 @@ def _compared(outcomes: Sequence[Outcome], reference: str) -> list[str]:
     said = [f"Better than {name}: {_listed(better)}.", f"Worse than {name}: {_listed(worse)}."]
     rest = len(tested) - len(clear)
     by = f"at p < {LEVEL} (Welch, Holm's correction over {len(tested)} comparison{'s' if len(tested) > 1 else ''})"
-    return [
-        *said,
-        f"Not told apart from {name}: {rest} of {len(tested)} rows, {by}. That is no proof that they are equal.",
-    ]
+    rest_said = f"Not told apart from {name}: {rest} of {len(tested)} rows, {by}, which does not prove them equal."
+    return [*said, rest_said]
 
 
 def _listed(made: Sequence[Comparison]) -> str:
@@ -123,10 +121,8 @@ def _costs(rows: Sequence[Row], reference: str) -> list[str]:
         members = [row for row in rows if row.density == density]
         time, flops = _median_time(members), [row.flops for row in members if row.flops is not None]
         if time and flops:
-            shares = f"{time / dense:.2f} of the training time of {clean(reference)} ({clock_of(members)})"
-            said.append(
-                f"At density {density:g}: {shares}, {statistics.median(flops):.2f} of its FLOPs; medians of rows."
-            )
+            times = f"{time / dense:.2f} of the training time of {clean(reference)} ({clock_of(members)})"
+            said.append(f"At density {density:g}: {times}, {statistics.median(flops):.2f} of its FLOPs (medians).")
     return said
 
 

@@ -179,6 +179,18 @@ ODD_STORES = {
     "flat": [replace(o, returns=np.zeros(11)) for o in study(3, labels=("SET", "DS"))],
     "some all failed": [replace(o, status="failed") if o.label == "SET" else o for o in study(2, labels=("SET", "DS"))],
     "one method only": [run("DS", 0.1, 0)],
+    "nobody counted seconds": [
+        replace(o, seconds=None, cpu_seconds=None, training_seconds=np.zeros(0)) for o in study(2, labels=("SET",))
+    ],
+    "no costs at all": [
+        replace(o, seconds=None, flops=None, training_seconds=np.zeros(0)) for o in study(2, labels=("SET",))
+    ],
+    "two environments, one without dense": [
+        *study(2, labels=("SET", "DS")),
+        *(run("SET", 0.1, seed, env="Hopper-v5") for seed in range(2)),
+    ],
+    "two references": [replace(o, axes={"lr": str(lr)}) for o in study(2, labels=("SET",)) for lr in (1, 2)],
+    "twenty methods": study(1, labels=tuple(f"method {index}" for index in range(20))),
     "names": study(2, labels=("_hidden $x", "稀疏 π \x1b[31m", "$\\frac{", "")),
 }
 
