@@ -98,6 +98,8 @@ class StudyRun(Setup):
 
     study: Positional[Text] = None
     """Name in the store or the catalogue, or a .toml file."""
+    scale: Text = None
+    """The study at a size that its file names, small for instance; full is the file as it stands."""
     methods: Text = None
     """dense,set,rigl, or all: what `sparsity parts method` lists"""
     envs: Text = None

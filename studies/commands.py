@@ -15,6 +15,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from registry import KINDS, Entry, PartError, Registry, use_registry
@@ -24,11 +25,12 @@ from studies.outcome import by_clock
 from studies.outcomes import collect
 from studies.premises import unsafe
 from studies.problems import BadInput, clean, visible
-from studies.read import find, read_file, study_from
-from studies.reported import reported
+from studies.read import CATALOGUE, find, read_file, study_from
+from studies.reported import reported, still_reported
 from studies.rounds import HELD_BY_ANOTHER
 from studies.runner import Plan, estimate, plan
 from studies.runner import carry_out as run_plan
+from studies.scales import FULL, scaled
 from studies.store import Damaged, Store
 from studies.study import Study
 from studies.words import shorten
@@ -138,6 +140,8 @@ def _study_run(command: cli.StudyRun) -> int:
     command, told = _split(command, registry, command.executor)
     words = flags.grid(command, registry.names("method"))
     if command.study is None:
+        if command.scale is not None:
+            raise BadInput(f"--scale {command.scale} is of a study's file: give its name or its file")
         if "methods" not in words or "envs" not in words:
             raise BadInput(
                 "give a study's name or file, or a grid: --methods dense,set --envs Hopper-v5 --steps 100000"
@@ -148,12 +152,27 @@ def _study_run(command: cli.StudyRun) -> int:
         tables |= flags.setup(command, tables["agents"])
         study = _adhoc(tables, command, registry)
     else:
-        path, known_as = find(command.study, store.root)
-        tables = read_file(path) | words
+        path, known_as = find(command.study, store.root, scale=command.scale)
+        file = read_file(path)
+        _note_scales(command, path)
+        tables = scaled(file, command.scale) | words
+        tables = still_reported(tables, file)
         tables |= flags.setup(command, tables.get("agents", []), tables.get("settings"))
         study = study_from(tables, registry, name=known_as, where=str(path), text=path.read_text("utf-8-sig"))
     options = _options(command, workers=command.workers, executor=command.executor, told=told)
     return _run(plan(study, store, registry, options), tables, command, registry, options)
+
+
+def _note_scales(command: cli.StudyRun, path: Path) -> None:
+    """Whoever goes on with a stored study may mean the catalogue's, at one of its scales."""
+    shipped = CATALOGUE / f"{command.study}.toml"
+    scales = [FULL, *read_file(shipped).get("scales", ())] if shipped.is_file() and path != shipped else [FULL]
+    if command.scale is None and len(scales) > 1:
+        print(
+            f"note: going on with the store's {command.study}, whatever its scale; of the catalogue's, name one: "
+            f"--scale {' | '.join(scales)}",
+            file=sys.stderr,
+        )
 
 
 def _split(command: Words, registry: Registry, executor: str) -> tuple[Words, dict[str, Any]]:
@@ -165,7 +184,8 @@ def _split(command: Words, registry: Registry, executor: str) -> tuple[Words, di
 
 
 def _run(made: Plan, tables: Mapping[str, Any], command: cli.Setup, registry: Registry, options: Options) -> int:
-    store, text = Store(command.store), flags.toml({**tables, "name": made.study.name})
+    kept = {key: value for key, value in tables.items() if key != "scales"}  # The chosen one is in the others.
+    store, text = Store(command.store), flags.toml({**kept, "name": made.study.name})
     for note in made.notes:
         print(f"note: {clean(note)}", file=sys.stderr)
     if command.dry_run:

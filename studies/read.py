@@ -15,6 +15,8 @@ from pydantic.dataclasses import dataclass as checked
 from registry import PartError, Registry, nearest
 from sparsity.allocation import check_density
 from studies.problems import BadInput, clean
+from studies.reported import misreported
+from studies.scales import misscaled
 from studies.study import Study
 
 CATALOGUE = Path(__file__).parent / "catalogue"
@@ -64,6 +66,8 @@ class StudyFile:
     execution: str = "auto"
     device: str = "cpu"
     preset: str | None = None
+    reported: Words = None  # type: ignore[assignment]
+    scales: dict[str, Words] = None  # type: ignore[assignment]
 
 
 KEYS = tuple(f.name for f in fields(StudyFile))
@@ -77,22 +81,31 @@ _SHAPES = {
     "densities": "a list of numbers in (0, 1], or of tables by learner",
     "methods": "a table of rows, each a method's name or a table with `base`",
     "axes": "a table of lists",
+    "reported": "a table with `source`, and a table of rows for each environment",
+    "scales": "a table of tables, [scales.small], whose keys are those of a study",
     "replay": "a name, or a table with `part`",
     "wrappers": "a list of names, or of tables with `part`",
 }
 """What a key holds, in words."""
 
 
-def find(name: str, store: Path) -> tuple[Path, str]:
+def find(name: str, store: Path, *, scale: str | None = None) -> tuple[Path, str]:
     """The file that a study's name means, and the name that it has if it gives none.
 
-    A path if it has `.toml` or `/`, else first the store, then the catalogue.
+    A path if it has `.toml` or `/`, else first the store, then the catalogue. A stored study has the one scale that it
+    was run at, so that who names a `scale` means the catalogue's.
     """
     if name.endswith(".toml") or "/" in name:
         return Path(name), Path(name).stem
-    for candidate in (store / "studies" / name / "study.toml", CATALOGUE / f"{name}.toml"):
+    kept, shipped = store / "studies" / name / "study.toml", CATALOGUE / f"{name}.toml"
+    for candidate in (shipped,) if scale is not None else (kept, shipped):
         if candidate.is_file():
             return candidate, name
+    if kept.is_file():
+        raise BadInput(
+            f"the study {name!r} of the store has the scale that it was run at: leave --scale {scale} out to go on "
+            f"with it, or give the file that it came from, {name}.toml"
+        )
     stored = {p.parent.name for p in store.glob("studies/*/study.toml")}
     known = sorted({p.stem for p in CATALOGUE.glob("*.toml")} | stored)
     raise BadInput(f"no study named {name!r}. {nearest(name, known)}Known: {', '.join(known)}; or give a file, x.toml")
@@ -196,6 +209,11 @@ def study_from(
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", chosen):
         problems.append(f"{where}: a study's name is 1 to 100 of A-Z a-z 0-9 . _ -, not {clean(chosen)!r}")
     problems += _unknown_agents(file, registry, where)
+    problems += [f"{where}{_line('scales', text)}: {problem}" for problem in misscaled(file.scales or {}, KEYS)]
+    problems += [
+        f"{where}{_line('reported', text)}: [reported]: {problem}"
+        for problem in (misreported(file.reported, file.methods, file.envs) if file.reported is not None else ())
+    ]
     study = Study(
         name=chosen,
         question=file.question,

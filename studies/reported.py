@@ -147,5 +147,7 @@ def _score(words: Mapping[str, Any]) -> ReportedScore:
 
 
 def score_of(row: Row, reported: Reported | None) -> ReportedScore | None:
-    """What was reported of a row; nothing for one of another environment, or with axes, which no publication means."""
-    return None if reported is None or row.axes else reported.scores.get(row.env, {}).get(row.label)
+    """What was reported of a row in its environment; nothing for one of a study's axes, which no publication means."""
+    if reported is None or row.axes.keys() - {"world", "drift"}:
+        return None
+    return reported.scores.get(row.env, {}).get(row.label)

@@ -61,7 +61,7 @@ def densities(plan: Plan, store: Store) -> str:
 
 
 def study_list(store: Store) -> str:
-    """Studies of the store with how far they are, then those of the catalogue with their questions."""
+    """Studies of the store with how far they are, then those of the catalogue with their questions and scales."""
     import tomllib
 
     lines = [f"in the store {store.root}:"]
@@ -72,7 +72,9 @@ def study_list(store: Store) -> str:
         lines.append("  none yet")
     lines.append("in the catalogue:")
     for path in sorted(CATALOGUE.glob("*.toml")):
-        lines.append(f"  {path.stem:24} {tomllib.loads(path.read_text()).get('question', '')}")
+        tables = tomllib.loads(path.read_text())
+        scales = f" [--scale {' | '.join(tables['scales'])}]" if "scales" in tables else ""
+        lines.append(f"  {path.stem:24} {tables['question']}{scales}")
     return "\n".join(lines)
 
 

@@ -315,8 +315,8 @@ class Store:
         if old - new:
             raise BadInput(
                 f"the store has another study named {name!r}: {len(old - new)} of its {len(old)} runs are changed or "
-                f"removed here (a setting, or the source of a plugin), {len(new - old)} are new. Put this one in its "
-                "place (--replace; finished runs are kept), or give it another name (--name)"
+                f"removed here (a setting, the scale, or the source of a plugin), {len(new - old)} are new. Put this "
+                "one in its place (--replace; finished runs are kept), or give it another name (--name)"
             )
 
     def save_study(self, study: Study, cells: list[Cell], text: str) -> None:
