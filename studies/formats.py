@@ -23,7 +23,7 @@ Cells = tuple[str, ...]
 Block = tuple[str, list[Row], RandomPolicy | None]
 """Heading, rows, and the random policy of the block's environment."""
 
-LEFT: Final = ("method", "n")
+LEFT: Final = ("method", "settings", "n")
 """Columns of text; those of numbers are set to the right."""
 FALLEN: Final = "  failed as random"
 
@@ -45,20 +45,20 @@ def markdown(sheet: Sheet) -> str:
     """A table under each block's heading; one without lines where there is no block."""
     head = [f"| {' | '.join(sheet.head)} |"]
     head += ["|" + "|".join(":---" if name in LEFT else "---:" for name in sheet.head) + "|"]
-    parts = [f"**{_in_markdown(sheet.title)}**", ""] if sheet.title else []
+    parts = [f"**{in_markdown(sheet.title)}**", ""] if sheet.title else []
     if not sheet.blocks:
         parts += [*head, ""]
     for heading, lines in sheet.blocks:
-        parts += [f"**{_in_markdown(heading)}**", "", *head, *map(_markdown_row, lines), ""]
+        parts += [f"**{in_markdown(heading)}**", "", *head, *map(_markdown_row, lines), ""]
     return "\n".join([*parts, *(f"{note}  " for note in sheet.notes)]) + "\n"
 
 
 def _markdown_row(cells: Cells) -> str:
     """Only the method's name is foreign text; the other cells are ours."""
-    return f"| {' | '.join((_in_markdown(cells[0]), *cells[1:]))} |"
+    return f"| {' | '.join((in_markdown(cells[0]), *cells[1:]))} |"
 
 
-def _in_markdown(text: str) -> str:
+def in_markdown(text: str) -> str:
     """No character of a label makes a cell, a link, emphasis or HTML."""
     escaped = re.sub(r"([\\`*_\[\]|~#!])", r"\\\1", text)
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
@@ -131,8 +131,8 @@ def comma_separated(blocks: Sequence[Block], seconds: bool) -> str:
     names = list(nobody | _record(_EMPTY, seconds) | {"standard_error": None, "episodes": None})
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([_in_csv(name) for name in names])
-    writer.writerows([_in_csv(line.get(name)) for name in names] for line in lines)
+    writer.writerow([in_csv(name) for name in names])
+    writer.writerows([in_csv(line.get(name)) for name in names] for line in lines)
     return out.getvalue()
 
 
@@ -168,7 +168,7 @@ def _policy(policy: RandomPolicy) -> dict[str, object]:
     return how | {"return": policy.mean, "standard_error": policy.error, "episodes": policy.episodes}
 
 
-def _in_csv(value: object) -> str:
+def in_csv(value: object) -> str:
     """Numbers as they are, text that a spreadsheet would run as a formula behind an apostrophe."""
     if isinstance(value, str):
         text = clean(value)

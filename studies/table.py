@@ -151,14 +151,12 @@ def _text(sheet: Sheet) -> str:
     every = [sheet.head, *(line for _, lines in shown for line in lines)]
     widths = [max(map(_columns, column)) for column in zip(*every, strict=True)]
     rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-    parts = [*([sheet.title] if sheet.title else []), rule, _aligned(sheet.head, widths)]
+    parts = [*([sheet.title] if sheet.title else []), rule, _aligned(sheet.head, sheet.head, widths)]
     for where, lines in shown:
-        parts += [rule, where, *(_aligned(line, widths) for line in lines)]
+        parts += [rule, where, *(_aligned(line, sheet.head, widths) for line in lines)]
+    parts.append(rule)
     for note in sheet.notes:
-        parts += [
-            *([rule] if note.startswith("Return:") else []),
-            *textwrap.wrap(note.replace("±", "+-"), TEXT_WIDTH),
-        ]
+        parts += textwrap.wrap(note.replace("±", "+-"), TEXT_WIDTH)
     return "\n".join(parts) + "\n"
 
 
@@ -172,9 +170,9 @@ def _columns(text: str) -> int:
     return len(text) + wide - sum(bool(unicodedata.combining(c)) for c in text)
 
 
-def _aligned(cells: Cells, widths: Sequence[int]) -> str:
+def _aligned(cells: Cells, head: Cells, widths: Sequence[int]) -> str:
     padded = []
-    for name, cell, width in zip(HEAD, cells, widths, strict=False):
+    for name, cell, width in zip(head, cells, widths, strict=True):
         space = " " * (width - _columns(cell))
         padded.append(cell + space if name in LEFT else space + cell)
     return "  ".join(padded).rstrip()
