@@ -14,8 +14,10 @@ POWER: Final = 0.8
 CONFIDENCE: Final = 0.8
 MOST: Final = 100_000
 """Seeds. What needs more is not going to be shown."""
-PLAIN: Final = 30.0
-"""Noncentralities from here on are detected for certain, and SciPy's distribution loses its digits there."""
+FAR: Final = 6.0
+"""Noncentralities from here on leave the other tail less than 1e-9, of which SciPy makes nan."""
+CERTAIN: Final = 30.0
+"""Beyond its limit, T is there for certain."""
 
 
 def power(n: int, effect: float, *, alpha: float = ALPHA) -> float:
@@ -28,9 +30,10 @@ def power(n: int, effect: float, *, alpha: float = ALPHA) -> float:
         raise ValueError(f"n is {n}; a t-test needs two runs a side")
     df, centre = 2 * n - 2, abs(effect) * math.sqrt(n / 2)
     limit = float(stats.t.ppf(1 - alpha / 2, df))
-    if centre > limit + PLAIN:
+    if centre > limit + CERTAIN:
         return 1.0
-    return float(stats.nct.sf(limit, df, centre) + stats.nct.cdf(-limit, df, centre))
+    other = float(stats.nct.cdf(-limit, df, centre)) if centre < FAR else 0.0
+    return float(stats.nct.sf(limit, df, centre)) + other
 
 
 def seeds_needed(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import or_
 from typing import Any, Final, get_args
 
 from registry import PartError, Registry, Setting, nearest
@@ -96,7 +98,7 @@ def _setting(key: str, study: Study, registry: Registry) -> Setting | None:
     found = [setting for setting in settings if setting.name == name]
     if not found:
         raise PartError(f"no {head} has a setting {name!r}. {nearest(name, known)}Settings: {', '.join(known)}")
-    return found[0] if head in study.agents or len({setting.type for setting in found}) == 1 else None
+    return Setting(name, reduce(or_, (setting.type for setting in found)))
 
 
 def _tried(words: Any, setting: Setting | None) -> Values | Range:
@@ -119,7 +121,7 @@ def _range(scale: str, bounds: Any, setting: Setting | None) -> Range:
         raise PartError(f"{scale} takes two numbers, [low, high], low < high, not {bounds!r}")
     if scale == "log" and bounds[0] <= 0:
         raise PartError(f"log takes numbers over 0, not {bounds!r}; or uniform")
-    kinds = get_args(setting.type) or (setting.type,) if setting is not None else (int, float)
+    kinds = (get_args(setting.type) or (setting.type,)) if setting is not None else ()
     if not {int, float} & set(kinds):
         raise PartError("takes no numbers: list its values")
     whole = int in kinds and (float not in kinds or all(isinstance(bound, int) for bound in bounds))

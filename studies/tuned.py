@@ -137,10 +137,12 @@ def _tried(tuning: Tuning, place: _Place, runs: Mapping[int, Sequence[Outcome]],
         number: {env: [run for run in mine if run.env == env] for env in tuning.study.envs}
         for number, mine in sorted(runs.items())
     }
-    floors = {env: _floor([run for mine in by_env.values() for run in mine[env]], env, baseline) for env in baseline}
+    floors = {
+        env: _floor([run for mine in by_env.values() for run in mine[env]], env, baseline) for env in tuning.study.envs
+    }
     drawn = tuning.drawn[place.agent, place.label]
     return [
-        Tried(number + 1, drawn[number], mine, {env: _mean(mine[env], floors.get(env, NAN)) for env in mine})
+        Tried(number + 1, drawn[number], mine, {env: _mean(mine[env], floors[env]) for env in mine})
         for number, mine in by_env.items()
     ]
 
