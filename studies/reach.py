@@ -18,6 +18,8 @@ from studies.spec import PART_FIELDS, Choice, is_sparse, own_fields, takes
 from studies.study import Study
 
 _FIELDS: Final = tuple(Method.__dataclass_fields__)
+_OF_EVENTS: Final = ("prune", "grow", "born", "spread", "readmit", "scope", "swap_scope", "event", "traces")
+"""Fields that make no difference to a topology that never changes."""
 _FORMS: Final = "a list of values, { log = [low, high] } or { uniform = [low, high] }"
 
 
@@ -70,7 +72,8 @@ def _reaches(key: str, agent: str, method: Method, kept: Sequence[str], registry
     head, dot, setting = key.partition(".")
     if head not in _FIELDS:
         return head == agent
-    if head in kept or not is_sparse(method):
+    still = method.schedule.name == "never" and method.budget.name == "constant"
+    if head in kept or not is_sparse(method) or (still and head in _OF_EVENTS):
         return False
     return not dot or takes(method, head, setting, registry)
 

@@ -76,6 +76,14 @@ def test_a_shared_space_reaches_the_rows_that_have_such_a_setting() -> None:
     assert reached == {"Dense": {"td3.learning_rate"}, "Static": {"td3.learning_rate"}, "SET": both, "RigL": both}
 
 
+def test_what_makes_no_difference_to_a_row_does_not_reach_it() -> None:
+    space = {**RATE, "grow": ["random", "gradient"], "schedule": ["periodic"], "target": ["follow"]}
+    tuned = tuning({"trials": 2, "space": space})
+    assert set(tuned.spaces["td3", "Dense"]) == {"td3.learning_rate"}
+    assert set(tuned.spaces["td3", "Static"]) == {"td3.learning_rate", "target"}, "it never grows"
+    assert set(tuned.spaces["td3", "SET"]) == set(space)
+
+
 def test_rows_try_the_same_values_of_what_they_share() -> None:
     tuned = tuning({"trials": 4, "space": SWAP})
     rates = [[trial["td3.learning_rate"] for trial in tuned.drawn["td3", label]] for label in ROWS]
