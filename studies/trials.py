@@ -125,14 +125,14 @@ def _spaces(
         table = f"{where}: [tune.methods.{label!r}]"
         space = shared if own is None else _space_or_problems(own, table, study, registry, problems)
         for agent in study.agents:
-            spaces[agent, label] = reached(space, agent, choices[agent, label], registry, shared=own is None)
+            spaces[agent, label] = reached(space or {}, agent, choices[agent, label], registry, shared=own is None)
+        if space is None:
+            continue
         reaching = {key for agent in study.agents for key in spaces[agent, label]}
-        problems += [
-            f"{table} {key!r} does not reach this row" for key in (own or {}) if key in space.keys() - reaching
-        ]
+        problems += [f"{table} {key!r} does not reach this row" for key in own or () if key not in reaching]
         problems += [] if own == {} else _unreached(spaces, label, study, where)
     used = {key for space in spaces.values() for key in space}
-    idle = [key for key in shared if key not in used]
+    idle = [key for key in shared or () if key not in used]
     problems += [f"{where}: [tune.space] {key!r} reaches no row: leave it out, or name a row's own" for key in idle]
     if problems:
         raise BadInput(*dict.fromkeys(problems))
@@ -141,12 +141,13 @@ def _spaces(
 
 def _space_or_problems(
     words: Mapping[str, Any], where: str, study: Study, registry: Registry, problems: list[str]
-) -> Space:
+) -> Space | None:
+    """The space, or nothing and what is wrong with it among the problems."""
     try:
         return read_space(words, where, study, registry)
     except BadInput as bad:
         problems += bad.problems
-        return {}
+        return None
 
 
 def _unreached(spaces: Mapping[tuple[str, str], Space], label: str, study: Study, where: str) -> list[str]:

@@ -185,8 +185,15 @@ WRONG: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
 def test_a_bad_table_is_refused(tune: dict[str, Any], said: tuple[str, ...]) -> None:
     with pytest.raises(BadInput) as bad:
         trial_study(tuning(tune)).cells(REGISTRY)
+    assert len(bad.value.problems) <= len(ROWS), "one cause is told once, or once a row"
     for words in said:
         assert words in str(bad.value), str(bad.value)
+
+
+def test_a_misspelt_key_is_the_only_problem() -> None:
+    with pytest.raises(BadInput) as bad:
+        tuning({"space": {"td3.learnign_rate": [0.1]}})
+    assert len(bad.value.problems) == 1
 
 
 def test_a_study_with_axes_or_without_the_random_policy_or_names_of_trials_is_not_tuned() -> None:
