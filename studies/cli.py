@@ -119,6 +119,26 @@ class StudyRun(Setup):
 
 
 @dataclass(frozen=True, kw_only=True)
+class StudyTune(Setup):
+    """Choose settings for every row of a study, equally many trials each, on seeds that it does not report."""
+
+    study: Positional[str]
+    """Name in the store or the catalogue, or a .toml file; it has a table [tune]."""
+    search: Literal["grid", "random"] | None = None
+    """Instead of the file's: all combinations of its lists, or drawn ones."""
+    trials: Text = None
+    """Instead of the file's: configurations of every row; more later keeps those that there are."""
+    tuning_seeds: Text = None
+    """Instead of the file's: how many, 2; or which: 100,101"""
+    steps: Text = None
+    """Instead of the file's: environment steps of a trial."""
+    workers: int = 0
+    """Runs at a time; 0 is one a core."""
+    executor: str = "local"
+    """Where runs are carried out: local, ray, slurm."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class StudyList(Common):
     """The studies of the store and of the catalogue."""
 
@@ -184,6 +204,7 @@ class StudyVerify(Common):
 
 Action = (
     Annotated[StudyRun, subcommand("run")]
+    | Annotated[StudyTune, subcommand("tune")]
     | Annotated[StudyList, subcommand("list")]
     | Annotated[StudyStatus, subcommand("status")]
     | Annotated[StudyTable, subcommand("table")]

@@ -126,8 +126,11 @@ def _train(command: cli.Train) -> int:
     if command.density is not None:
         tables["densities"] = [flags.density(command.density)]
     tables |= flags.setup(command, agents)
-    study, options = _adhoc(tables, command, registry), _options(command, told=told)
-    return _run(plan(study, Store(command.store), registry, options), tables, command, registry, options)
+    study, store, options = _adhoc(tables, command, registry), Store(command.store), _options(command, told=told)
+    from studies.show import densities
+
+    made = plan(study, store, registry, options)
+    return _run(made, tables, command, registry, options, lambda: densities(made, store))
 
 
 def _own_agents(command: cli.Setup, registry: Registry) -> list[str]:
@@ -160,7 +163,29 @@ def _study_run(command: cli.StudyRun) -> int:
         tables |= flags.setup(command, tables.get("agents", []), tables.get("settings"))
         study = study_from(tables, registry, name=known_as, where=str(path), text=path.read_text("utf-8-sig"))
     options = _options(command, workers=command.workers, executor=command.executor, told=told)
-    return _run(plan(study, store, registry, options), tables, command, registry, options)
+    from studies.show import study_end
+
+    made = plan(study, store, registry, options)
+    return _run(made, tables, command, registry, options, lambda: study_end(study.name, store))
+
+
+def _study_tune(command: cli.StudyTune) -> int:
+    registry, store = _registry(command), Store(command.store)
+    command, told = _split(command, registry, command.executor)
+    path, known_as = find(command.study, store.root)
+    tables = read_file(path)
+    tables |= flags.setup(command, tables.get("agents", []), tables.get("settings"))
+    if isinstance(tables.get("tune"), Mapping):
+        tables["tune"] |= flags.tuning(command)
+    from studies.show import tuning_end
+    from studies.trials import tuning_of
+
+    tuning = tuning_of(tables, registry, name=known_as, where=str(path), text=path.read_text("utf-8-sig"))
+    trials = tuning.study_tables()
+    options = _options(command, workers=command.workers, executor=command.executor, told=told)
+    study = study_from(trials, registry, name=trials["name"], where=f"the trials of {path}")
+    made = plan(study, store, registry, options)
+    return _run(made, trials, command, registry, options, lambda: tuning_end(tuning, study.name, store))
 
 
 def _note_scales(command: cli.StudyRun, path: Path) -> None:
@@ -183,7 +208,15 @@ def _split(command: Words, registry: Registry, executor: str) -> tuple[Words, di
     return replace(command, set=others), told.get(executor, {})
 
 
-def _run(made: Plan, tables: Mapping[str, Any], command: cli.Setup, registry: Registry, options: Options) -> int:
+def _run(
+    made: Plan,
+    tables: Mapping[str, Any],
+    command: cli.Setup,
+    registry: Registry,
+    options: Options,
+    end: Callable[[], str],
+) -> int:
+    """Carry a plan out, and show what `end` makes of it."""
     kept = {key: value for key, value in tables.items() if key != "scales"}  # The chosen one is in the others.
     store, text = Store(command.store), flags.toml({**kept, "name": made.study.name})
     for note in made.notes:
@@ -198,9 +231,7 @@ def _run(made: Plan, tables: Mapping[str, Any], command: cli.Setup, registry: Re
     except KeyboardInterrupt:
         print("interrupted; finished runs are kept: give the same command again to go on", file=sys.stderr)
         return 130
-    from studies.show import densities, study_end
-
-    _show(densities(made, store) if isinstance(command, cli.Train) else study_end(made.study.name, store))
+    _show(end())
     for run_id, cause in failures.items():
         print(clean(f"failed: {store.run_folder(run_id)}: {cause.splitlines()[-1]}"), file=sys.stderr)
     held = [cause for cause in failures.values() if cause == HELD_BY_ANOTHER]
@@ -391,6 +422,7 @@ def _of_plugin(registry: Registry, target: str) -> list[Entry]:
 _COMMANDS: dict[type, Callable[[Any], int]] = {
     cli.Train: _train,
     cli.StudyRun: _study_run,
+    cli.StudyTune: _study_tune,
     cli.StudyList: _study_list,
     cli.StudyStatus: _study_status,
     cli.StudyTable: _study_table,

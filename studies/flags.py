@@ -25,11 +25,27 @@ def grid(command: cli.StudyRun, methods: Iterable[str]) -> dict[str, Any]:
     if command.densities is not None:
         grid["densities"] = [number(text, "--densities") for text in _split(command.densities)]
     if command.seeds is not None:
-        seeds = [number(text, "--seeds") for text in _split(command.seeds)] or [0.0]
-        grid["seeds"] = seeds if "," in command.seeds else seeds[0]
+        grid["seeds"] = _seeds(command.seeds, "--seeds")
     if command.steps is not None:
         grid["steps"] = number(command.steps, "--steps")
     return grid
+
+
+def tuning(command: cli.StudyTune) -> dict[str, Any]:
+    """The flags that say how a study is tuned, as its table [tune] would."""
+    tune: dict[str, Any] = {} if command.search is None else {"search": command.search}
+    if command.trials is not None:
+        tune["trials"] = number(command.trials, "--trials")
+    if command.tuning_seeds is not None:
+        tune["seeds"] = _seeds(command.tuning_seeds, "--tuning-seeds")
+    if command.steps is not None:
+        tune["steps"] = number(command.steps, "--steps")
+    return tune
+
+
+def _seeds(text: str, flag: str) -> float | list[float]:
+    seeds = [number(piece, flag) for piece in _split(text)] or [0.0]
+    return seeds if "," in text else seeds[0]
 
 
 def of_executors(command: cli.Setup, executors: Collection[str]) -> tuple[dict[str, dict[str, Any]], tuple[str, ...]]:
@@ -90,7 +106,12 @@ def _split(text: str) -> list[str]:
     return [piece.strip() for piece in text.split(",") if piece.strip()]
 
 
-_FORMS = {"--seeds": ": how many, 5, or which, 0,1,2", "--densities": ": 0.5,0.1", "--hidden": ": 256,256"}
+_FORMS = {
+    **dict.fromkeys(("--seeds", "--tuning-seeds"), ": how many, 5, or which, 0,1,2"),
+    "--trials": ": 8",
+    "--densities": ": 0.5,0.1",
+    "--hidden": ": 256,256",
+}
 
 
 def number(text: str, flag: str) -> float:

@@ -27,7 +27,7 @@ Cells = tuple[str, ...]
 Block = tuple[str, list[Row], RandomPolicy | None]
 """Heading, rows, and the random policy of the block's environment."""
 
-LEFT: Final[Cells] = ("method", "n", "row")
+LEFT: Final[Cells] = ("method", "settings", "n", "row")
 """Columns of text; those of numbers are set to the right."""
 FALLEN: Final = "  failed as random"
 TEXT_WIDTH: Final = 100

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +18,7 @@ from studies.problems import BadInput, clean
 from studies.reported import misreported
 from studies.scales import misscaled
 from studies.study import Study
+from studies.tuning import read_tune
 
 CATALOGUE = Path(__file__).parent / "catalogue"
 LARGEST_FILE = 1_000_000
@@ -68,6 +69,8 @@ class StudyFile:
     preset: str | None = None
     reported: Words = None  # type: ignore[assignment]
     scales: dict[str, Words] = None  # type: ignore[assignment]
+    tune: Words | None = None
+    """How settings were, or are to be, chosen: no part of any run."""
 
 
 KEYS = tuple(f.name for f in fields(StudyFile))
@@ -76,7 +79,7 @@ _SHAPES = {
     **dict.fromkeys(("agents", "envs"), "a list of names"),
     **dict.fromkeys(("name", "question", "execution", "device", "preset"), "text"),
     **dict.fromkeys(("steps", "warmup", "eval_every", "episodes", "random_episodes"), "a whole number"),
-    **dict.fromkeys(("all", "settings"), "a table"),
+    **dict.fromkeys(("all", "settings", "tune"), "a table"),
     "seeds": "a whole number (how many: 5) or a list of them (which: [0, 1, 2])",
     "densities": "a list of numbers in (0, 1], or of tables by learner",
     "methods": "a table of rows, each a method's name or a table with `base`",
@@ -208,7 +211,7 @@ def study_from(
     chosen = name if file.name is None else file.name
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", chosen):
         problems.append(f"{where}: a study's name is 1 to 100 of A-Z a-z 0-9 . _ -, not {clean(chosen)!r}")
-    problems += _unknown_agents(file, registry, where)
+    problems += _unknown_agents(file, registry, where) + _mistuned(file, seeds, where)
     problems += [f"{where}{_line('scales', text)}: {problem}" for problem in misscaled(file.scales or {}, KEYS)]
     problems += [
         f"{where}{_line('reported', text)}: [reported]: {problem}"
@@ -305,6 +308,15 @@ def _unknown_agents(file: Any, registry: Registry, where: str) -> list[str]:
                 f"{nearest(agent, file.agents)}Agents: {', '.join(file.agents)}"
             )
     return problems
+
+
+def _mistuned(file: Any, seeds: Sequence[int], where: str) -> list[str]:
+    """What is wrong with [tune]: above all, that a study reports a seed by which its settings were chosen."""
+    try:
+        read_tune(file.tune or {}, seeds if file.tune else ())
+    except BadInput as bad:
+        return [f"{where}: {problem}" for problem in bad.problems]
+    return []
 
 
 def _problem(error: Any, tables: Mapping[str, Any], where: str, text: str) -> str:

@@ -15,7 +15,7 @@ Preset = Callable[[str], Iterable[Mapping[str, Any]]]
 """What a preset changes in a base, in order."""
 
 _FIELDS = {f.name: f for f in fields(Method)}
-_PART_FIELDS = tuple(name for name, f in _FIELDS.items() if isinstance(f.default, Part))
+PART_FIELDS = tuple(name for name, f in _FIELDS.items() if isinstance(f.default, Part))
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,15 @@ def choose(
     preset: Preset = lambda base: (),
     shared: Iterable[Mapping[str, Any]] = (),
     learners: Iterable[str] = (),
+    here: Iterable[Mapping[str, Any]] = (),
 ) -> Choice:
     """The methods that a row's words mean. Between the base and the row's own words come what a `preset` changes in the
-    base, of single learners too, and then what all rows share."""
+    base, of single learners too, and then what all rows share; over them, what the row says of one place (`here`)."""
     spec = {"base": spec} if isinstance(spec, str) else dict(spec)
     base = spec.pop("base", None)
     if not isinstance(base, str):
         raise PartError(f"a method needs a base, one of {', '.join(registry.names('method'))}")
-    learners, shared = tuple(learners), tuple(shared)
+    learners, shared, here = tuple(learners), tuple(shared), tuple(here)
     own = {name: spec.pop(name) for name in learners if name in spec}
     entry = registry.entry("method", base)
 
@@ -69,10 +70,13 @@ def choose(
         method: Method = entry.value
         for change in _preset_of(preset, learner, learners)(base):
             method = changed(method, change, registry, lenient=True)
-        for change in shared if _is_sparse(method) else ():
-            passed = {field: value for field, value in change.items() if field not in _own_fields(entry)}
+        for change in shared if is_sparse(method) else ():
+            passed = {field: value for field, value in change.items() if field not in own_fields(entry)}
             method = changed(method, passed, registry, lenient=True)
-        return changed(method, spec, registry, known=learners)
+        method = changed(method, spec, registry, known=(*learners, "settings", "at") if learners else ())
+        for change in here:
+            method = changed(method, change, registry)
+        return method
 
     method = laid(None)
     by_learner = {name: laid(name) for name in learners if any(name in change for change in preset(base))}
@@ -94,7 +98,7 @@ def _preset_of(preset: Preset, learner: str | None, learners: tuple[str, ...]) -
     return mine
 
 
-def _own_fields(entry: Entry) -> tuple[str, ...]:
+def own_fields(entry: Entry) -> tuple[str, ...]:
     """What a row does not share with others, as it is what it is by them: ANF by its input layer, SynFlow by its start.
 
     A row that never swaps has no share in when the others do.
@@ -116,7 +120,7 @@ def changed(
     for field, value in changes.items():
         if field == "density":
             continue
-        if field in _PART_FIELDS:
+        if field in PART_FIELDS:
             new[field] = _choose_part(field, getattr(method, field), value, registry, lenient)
         elif field == "traces":
             if not isinstance(value, list | tuple) or not all(isinstance(words, str | Mapping) for words in value):
@@ -128,7 +132,7 @@ def changed(
             allowed = ["base", "density", *_FIELDS, *known]
             raise PartError(f"unknown key {field!r}. {nearest(field, allowed)}Allowed: {', '.join(allowed)}")
     if "density" in changes:  # Last, whatever the order of the keys: it is a setting of the allocation that was chosen.
-        if not (lenient or _is_sparse(replace(method, **new))):
+        if not (lenient or is_sparse(replace(method, **new))):
             raise PartError(
                 f"density = {changes['density']!r}: dense weights have none; leave it out, or choose another base"
             )
@@ -138,7 +142,7 @@ def changed(
 
 def takes(method: Method, field: str, setting: str, registry: Registry) -> bool:
     """Whether the part that a method has in a field knows a setting."""
-    if not _is_sparse(method):
+    if not is_sparse(method):
         return False
     return setting in (s.name for s in registry.entry(field, getattr(method, field).name).settings)
 
@@ -176,7 +180,7 @@ def _choose_part(field: str, base: Part, words: Any, registry: Registry, lenient
     return base.with_settings(**settings)
 
 
-def _is_sparse(method: Method) -> bool:
+def is_sparse(method: Method) -> bool:
     """Rows without sparse weights share nothing with the others: there is nothing to share."""
     return method.eligible.name != "none"
 

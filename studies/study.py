@@ -7,7 +7,7 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from registry import Part, PartError, Registry, nearest, part
 from registry.signature import fit
@@ -15,6 +15,7 @@ from rl.agent import Agent
 from sparsity import Method
 from sparsity.execution.choice import NOMINAL_BATCH, Resolved, can_be_held, needs_dense, planned_execution
 from studies.contents import Run, foreign_sources, part_from
+from studies.places import RowWords, of_method, read_row
 from studies.problems import BadInput
 from studies.spec import Choice, Density, changed, choose, takes
 
@@ -33,6 +34,15 @@ class Cell:
     density: float | None
     axes: Mapping[str, str]
     run: Run
+
+
+class _Made(NamedTuple):
+    """What a row's words mean at one place."""
+
+    agent: Part
+    learners: tuple[str, ...]
+    holdable: Collection[str]
+    choice: Choice
 
 
 @dataclass(frozen=True)
@@ -132,32 +142,57 @@ class Study:
     def _row(
         self, agent: str, env: str, label: str, words: Any, axes: Mapping[str, Any], registry: Registry
     ) -> list[Cell]:
-        run_axes = {key: value for key, value in axes.items() if key in _RUN_AXES}
-        method_axes = {key: value for key, value in axes.items() if key in _METHOD_FIELDS}
-        agent_axes = {k: v for k, v in axes.items() if k not in run_axes and k not in method_axes}
-        chosen = self._agent(agent, agent_axes, registry)
-        built = smallest(chosen, registry)
-        learners = tuple(learner.name for learner in built.learners())
-        holdable = {learner.name for learner in built.learners() if can_be_held(learner)}
-        for field_ in method_axes:
-            if isinstance(words, Mapping) and field_ in words:
-                raise PartError(f"[axes] {field_} has no effect on this row: it sets {field_} itself")
-        preset = partial(self._preset_changes, env=env, registry=registry)
-        choice = choose(words, registry, preset=preset, shared=[self.all, method_axes], learners=learners)
-        shown = {key: _shown(value) for key, value in axes.items()}
+        row = read_row(words, self.agents)
+        plain = self._made(agent, env, row, [], axes, registry)
+        shown = {key: shown_value(value) for key, value in axes.items()}
         cells = []
         for asked in self.densities:
-            _check_learners(asked, learners)
-        for density in self._densities_of(choice, registry):
-            placed = choice if density is None else choice.at(density, registry)
-            methods = {learner: placed.of(learner).resolved(registry) for learner in learners}
-            where = shown | ({"density": _shown(density)} if isinstance(density, Mapping) else {})
-            number = density if isinstance(density, float) else _own_density(placed, learners, registry)
-            execution = self._execution(chosen, methods, holdable, registry)
+            _check_learners(asked, plain.learners)
+        for density in self._densities_of(plain.choice, registry):
+            entries = row.here(agent, density)
+            made = self._made(agent, env, row, entries, axes, registry) if entries else plain
+            placed = made.choice if density is None else made.choice.at(density, registry)
+            methods = {learner: placed.of(learner).resolved(registry) for learner in made.learners}
+            where = shown | ({"density": shown_value(density)} if isinstance(density, Mapping) else {})
+            number = density if isinstance(density, float) else _own_density(placed, made.learners, registry)
+            execution = self._execution(made.agent, methods, made.holdable, registry)
+            run_axes = {key: value for key, value in axes.items() if key in _RUN_AXES}
             for seed in self.seeds:
-                run = self._run(env, chosen, methods, execution, seed, run_axes, registry)
+                run = self._run(env, made.agent, methods, execution, seed, run_axes, registry)
                 cells.append(Cell(label, number, where, run))
         return cells
+
+    def choice(self, label: str, agent: str, env: str, registry: Registry) -> Choice:
+        """The method of a row for an agent on an environment, before densities."""
+        row = read_row(self.methods[label], self.agents)
+        return self._made(agent, env, row, [], {}, registry).choice
+
+    def _made(
+        self,
+        agent: str,
+        env: str,
+        row: RowWords,
+        entries: Sequence[Mapping[str, Any]],
+        axes: Mapping[str, Any],
+        registry: Registry,
+    ) -> _Made:
+        """The agent and the method of a row, under those entries of its `at`."""
+        method_axes = {key: value for key, value in axes.items() if key in _METHOD_FIELDS}
+        agent_axes = {k: v for k, v in axes.items() if k not in _RUN_AXES and k not in method_axes}
+        own = row.own_settings(agent, entries)
+        said = row.method if isinstance(row.method, Mapping) else {}
+        for name in (*(axis for axis in method_axes if axis in said), *(axis for axis in agent_axes if axis in own)):
+            raise PartError(f"[axes] {name} has no effect on this row: it sets {name} itself")
+        chosen = self._agent(agent, {**agent_axes, **own}, registry)
+        built = smallest(chosen, registry)
+        learners = tuple(learner.name for learner in built.learners())
+        holdable = frozenset(learner.name for learner in built.learners() if can_be_held(learner))
+        preset = partial(self._preset_changes, env=env, registry=registry)
+        choice = choose(
+            row.method, registry, preset=preset, shared=[self.all, method_axes], learners=learners,
+            here=map(of_method, entries),
+        )  # fmt: skip
+        return _Made(chosen, learners, holdable, choice)
 
     def _densities_of(self, choice: Choice, registry: Registry) -> tuple[Density | None, ...]:
         return self.densities if self.densities and choice.takes_density(registry) else (None,)
@@ -334,9 +369,10 @@ def _density_of(method: Method, registry: Registry) -> float | None:
     return float(density) if isinstance(density, int | float) else None
 
 
-def _shown(value: Any) -> str:
+def shown_value(value: Any) -> str:
+    """A value of an axis, or a density a learner, as tables show it: "16x16", "actor 0.1, critic 0.9"."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_shown(item)}" for key, item in value.items())
+        return ", ".join(f"{key} {shown_value(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
-        return "x".join(_shown(item) for item in value)
+        return "x".join(shown_value(item) for item in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
