@@ -260,7 +260,7 @@ def _study_table(command: cli.StudyTable) -> int:
 
 def _study_plot(command: cli.StudyPlot) -> int:
     from studies.figures.page import NothingToDraw
-    from studies.plot import plot
+    from studies.plot import plot_study
 
     store = Store(command.store)
     store.cells(command.name)  # There must be such a study before its folder is looked at.
@@ -274,7 +274,7 @@ def _study_plot(command: cli.StudyPlot) -> int:
             paths = plot_measure(store, command.name, command.measure)
         else:
             outcomes, baseline = collect(store, command.name)
-            paths = plot(outcomes, baseline, store.study_folder(command.name), title=command.name)
+            paths = plot_study(store, command.name, outcomes, baseline)
         for path in paths:
             _show(str(path))
     except NothingToDraw as reason:

@@ -47,5 +47,7 @@ class Outcome:
     """The same on the CPU."""
     axes: Mapping[str, str] = field(default_factory=dict)
     """Values of the study's further axes, as text, by axis name."""
+    run: str = ""
+    """Its id in the store; empty for runs of others."""
     note: str = ""
     """Why it failed, or what world it belongs to."""
