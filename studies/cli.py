@@ -141,11 +141,13 @@ class StudyTable(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class StudyPlot(Common):
-    """Learning curves, and return against density, as PNG and PDF; or what the diagnostics tell."""
+    """Learning curves, return against density, layers, churn and topologies as PNG and PDF; or one of diagnostics."""
 
     name: Positional[str]
     measure: Text = None
     """Instead: a measure of runs with --diagnostics, a figure a network: churn, explored, dormant_units, ..."""
+    layer: Text = None
+    """Instead: the topology of another layer of runs with --diagnostics: critic/hidden.1, ..."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -267,11 +267,17 @@ def _study_plot(command: cli.StudyPlot) -> int:
     problems = unsafe(store.root, [store.study_folder(command.name)])
     if problems:
         raise BadInput(*problems)
+    if command.measure is not None and command.layer is not None:
+        raise BadInput(f"--measure {command.measure} and --layer {command.layer} are two figures: give one at a time")
     try:
         if command.measure is not None:
             from studies.measures import plot_measure
 
             paths = plot_measure(store, command.name, command.measure)
+        elif command.layer is not None:
+            from studies.figures.topology import plot_layer
+
+            paths = plot_layer(store, command.name, command.layer)
         else:
             outcomes, baseline = collect(store, command.name)
             paths = plot_study(store, command.name, outcomes, baseline)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,8 +51,13 @@ def histories(store: Store, run_id: str) -> list[History]:
     return [
         _history(learner, layer, counts, events.get((learner, layer)), warmup)
         for learner, of in layers.items()
-        for layer, counts in of.items()
+        for layer, counts in sorted(of.items(), key=lambda one: in_order(one[0]))
     ]
+
+
+def in_order(name: str) -> list[tuple[int, str]]:
+    """What to sort the names of layers by, so that `hidden.2` comes before `hidden.10`."""
+    return [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in re.split(r"(\d+)", name)]
 
 
 def _history(learner: str, layer: str, ended: dict[str, int], events: object, warmup: int) -> History:

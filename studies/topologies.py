@@ -1,7 +1,7 @@
 """The topologies of a run at its evaluations: `topologies.safetensors`, written with the diagnostics.
 
-A tensor of packed bits a look, named by its environment step: the masks of all sparse weights, one after the other. Where
-nothing has changed since the look before, it is empty.
+A tensor of packed bits a look, named by its environment step: the masks of all sparse weights, one after the other.
+Where nothing has changed since the look before, it is empty.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Record:
         sizes = [math.prod(shape) for shape in self.shapes.values()]
         starts = np.cumsum([0, *(math.ceil(size / 8) for size in sizes)])
         place = list(self.shapes).index(layer)
-        seen = []
+        seen: list[NDArray[np.bool_]] = []
         for bits in self._looks:
             if len(bits) not in ((0, starts[-1]) if seen else (starts[-1],)):
                 raise ValueError(f"a look at topologies has {len(bits)} bytes where {starts[-1]} are due")

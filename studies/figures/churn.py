@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from studies.figures.networks import Network, network_lines
-from studies.figures.page import NothingToDraw
+from studies.figures.page import NothingToDraw, looks_of
 from studies.figures.rows import counts, drawable, named
 from studies.figures.stairs import SPREAD, Stairs
 from studies.history import History, histories
@@ -17,8 +17,8 @@ from studies.statistics import summary
 from studies.store import Store
 
 MEANING = (
-    "Replaced at an event: connections that left while others came, as a share of those before it, over all layers of a "
-    "network; added up over the events, so that at 100 % as many were replaced as there are. Readmitted ones count as kept."
+    "Replaced at an event: connections that left while others came, as a share of those before it, all layers of a "
+    "network together; added up over the events: 100 % are as many as there are. Readmitted ones were kept."
 )
 
 
@@ -40,7 +40,7 @@ def mask_churn(store: Store, outcomes: Iterable[Outcome], path_stem: Path, *, ti
     if not drawn:
         raise NothingToDraw("no method replaces connections")
     said = [SPREAD, MEANING, *named("No connection is replaced in", still), *counts(rows)]
-    return network_lines(drawn, seen, path_stem, title=title, height="replaced so far (%)", notes=said)
+    return network_lines(drawn, seen, looks_of(rows), path_stem, title=title, height="replaced so far (%)", notes=said)
 
 
 def by_learner(layers: Iterable[History]) -> dict[str, list[History]]:

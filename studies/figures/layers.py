@@ -10,7 +10,18 @@ import numpy as np
 
 from studies.figures.curves import unit_of
 from studies.figures.networks import last_step, where
-from studies.figures.page import DASHES, MARKERS, PALETTE, Drawing, Look, NothingToDraw, Panel, in_lines, looks_of, pages
+from studies.figures.page import (
+    DASHES,
+    MARKERS,
+    PALETTE,
+    Drawing,
+    Look,
+    NothingToDraw,
+    Panel,
+    in_lines,
+    looks_of,
+    pages,
+)
 from studies.figures.rows import counts, drawable, named
 from studies.figures.stairs import SPREAD, Spread, Stairs, draw_spread, spread
 from studies.history import History, histories
@@ -43,9 +54,10 @@ def layer_densities(store: Store, outcomes: Iterable[Outcome], path_stem: Path, 
     if not sparse:
         raise NothingToDraw("no method has sparse layers")
     dense = named("Without sparse layers", [row for row in rows if row.done and row not in sparse])
+    said = [*dense, *counts(rows)]
     if any(moves(row, seen) for row in sparse):
-        return _over_time(sparse, seen, [*dense, *counts(rows)], title, path_stem)
-    return _at_the_end(sparse, seen, [*dense, *counts(rows)], title, path_stem)
+        return _over_time(sparse, seen, said, title, path_stem)
+    return _at_the_end(sparse, seen, looks_of(rows), said, title, path_stem)
 
 
 def moves(row: Row, seen: Seen) -> bool:
@@ -77,7 +89,9 @@ def _over_time(rows: Sequence[Row], seen: Seen, said: Sequence[str], title: str,
     return pages(in_lines(panels), drawing, path_stem)
 
 
-def _at_the_end(rows: Sequence[Row], seen: Seen, said: Sequence[str], title: str, path_stem: Path) -> list[Path]:
+def _at_the_end(
+    rows: Sequence[Row], seen: Seen, looks: Mapping[str, Look], said: Sequence[str], title: str, path_stem: Path
+) -> list[Path]:
     end = last_step(rows)
     layers = list(_looks(seen))
 
@@ -97,7 +111,7 @@ def _at_the_end(rows: Sequence[Row], seen: Seen, said: Sequence[str], title: str
             highest = max(float(line.high.max()) for row in there for line in densities(row, seen, end).values())
             panels.append(Panel(where(rows, there[0], density), there, None, (0.0, 1.08 * highest)))
     notes = ["Points: mean over seeds, bars: from the lowest to the highest. No layer ever changes its density.", *said]
-    return pages([[panel] for panel in panels], Drawing(draw, looks_of(rows), "", notes, title, "density"), path_stem)
+    return pages([[panel] for panel in panels], Drawing(draw, looks, "", notes, title, "density"), path_stem)
 
 
 def densities(row: Row, seen: Seen, end: int) -> dict[str, Spread]:
@@ -121,8 +135,8 @@ def _alike(rows: Sequence[Row], seen: Seen) -> list[list[Row]]:
     groups: dict[object, list[Row]] = {}
     for number, (_, members, _) in enumerate(blocks(rows)):
         for row in members:
-            kept = sorted((name, one.active[0], one.size) for run in row.finished for name, one in seen[run.run].items())
-            key = (row.label,) if moves(row, seen) else tuple(dict.fromkeys(kept))
+            layers = {(name, one.active[0], one.size) for run in row.finished for name, one in seen[run.run].items()}
+            key = row.label if moves(row, seen) else frozenset(layers)
             groups.setdefault((number, row.density, key), []).append(row)
     return list(groups.values())
 

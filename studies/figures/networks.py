@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studies.figures.curves import unit_of
-from studies.figures.page import Drawing, Look, Panel, in_lines, looks_of, pages
+from studies.figures.page import Drawing, Look, Panel, in_lines, pages
 from studies.figures.rows import one_agent, title_of
 from studies.figures.stairs import Spread, Stairs, draw_spread, spread
 from studies.problems import clean
@@ -24,6 +24,7 @@ Network = tuple[str, str]
 def network_lines(
     rows: Sequence[Row],
     seen: Mapping[Network, Stairs],
+    looks: Mapping[str, Look],
     path_stem: Path,
     *,
     title: str,
@@ -33,7 +34,7 @@ def network_lines(
 ) -> list[Path]:
     """Percentages against environment steps, from 0 on, of the networks that are `seen`: means and ranges over seeds.
 
-    A line of panels for each environment and density, in it the learners.
+    A line of panels for each environment and density, in it the learners; `looks` are those of the whole study.
     """
     end = last_step(rows)
     unit, named = unit_of(end)
@@ -50,7 +51,7 @@ def network_lines(
 
     highest = max(float(one.heights.max()) for one in seen.values())
     lines = list(_panels(rows, seen, (-0.03 * highest, 1.05 * highest)))
-    drawing = Drawing(draw, looks_of(rows), f"environment steps{named}", notes, title, height)
+    drawing = Drawing(draw, looks, f"environment steps{named}", notes, title, height)
     return pages(lines, drawing, path_stem)
 
 
@@ -60,7 +61,7 @@ def last_step(rows: Sequence[Row]) -> int:
 
 
 def _panels(rows: Sequence[Row], seen: Mapping[Network, Stairs], span: tuple[float, float]) -> Iterator[list[Panel]]:
-    learners = list(dict.fromkeys(learner for _, learner in seen))
+    learners = sorted({learner for _, learner in seen})
     for _, members, _ in blocks(rows):
         for density in dict.fromkeys(row.density for row in members):
             panels = []

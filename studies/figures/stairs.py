@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -51,7 +51,7 @@ def draw_spread(ax: Axes, of: Spread, look: Look, unit: float, stagger: float, *
     """A line with about six markers, staggered to keep lines on top of each other apart; a band where seeds differ."""
     x = of.steps / unit
     if np.any(of.high > of.low):
-        step = "post" if stairs else None
+        step: Literal["post"] | None = "post" if stairs else None
         ax.fill_between(x, of.low, of.high, step=step, color=look.colour, alpha=0.18, linewidth=0, zorder=0)
     places = np.linspace(0, of.steps[-1], 6, endpoint=False) + stagger * of.steps[-1] / 6
     marks = np.unique(np.searchsorted(of.steps, places, side="right") - 1)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from studies.figures.networks import Network, network_lines
-from studies.figures.page import NothingToDraw
+from studies.figures.page import NothingToDraw, looks_of
 from studies.figures.rows import counts, drawable, named
 from studies.figures.stairs import Stairs
 from studies.outcome import Outcome
@@ -44,7 +44,8 @@ def survival(store: Store, outcomes: Iterable[Outcome], path_stem: Path, *, titl
     dense = named("Without sparse layers", [row for row in rows if row.done and row not in sparse])
     said = [MEANING, *dense, *counts(rows)]
     height = "first connections left (%)"
-    return network_lines(sparse, seen, path_stem, title=title, height=height, notes=said, stairs=False)
+    looks = looks_of(rows)
+    return network_lines(sparse, seen, looks, path_stem, title=title, height=height, notes=said, stairs=False)
 
 
 def surviving(record: Record, learner: str) -> Stairs:

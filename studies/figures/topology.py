@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registry import nearest
+from studies.figures.curves import unit_of
 from studies.figures.networks import where
 from studies.figures.page import NothingToDraw, blank, finish, paged, verbatim
 from studies.figures.rows import drawable, named
 from studies.figures.survival import NO_RECORD
 from studies.outcome import Outcome
+from studies.outcomes import collect
 from studies.problems import clean
 from studies.statistics import Row, summary
 from studies.store import Store
@@ -38,12 +41,14 @@ ABSENT, ORIGINAL, GROWN, GONE = range(4)
 TONES: Final = ("#ffffff", "#0173b2", "#de8f05", "#cccccc")
 """By those numbers: apart for every kind of colour vision, and in grey from dark to light."""
 MEANING: Final = {
-    ORIGINAL: "there, as at the start",
-    GROWN: "there, and not at the start",
-    GONE: "not there, but at the start",
-    ABSENT: "neither",
+    ORIGINAL: "there from the start",
+    GROWN: "grown since",
+    GONE: "gone since",
+    ABSENT: "absent",
 }
 SHADES: Final = "cividis"
+FINE: Final = 100
+"""Units or inputs in a picture that a printed page tells apart."""
 
 
 @dataclass(frozen=True)
@@ -59,17 +64,17 @@ class Picture:
     @property
     def fan_out(self) -> NDArray[np.float64]:
         """Share of the units that each input is connected to, `(looks, in)`."""
-        return self.masks.mean(axis=1)
+        return np.asarray(self.masks.mean(axis=1))
 
     @property
     def times(self) -> list[int]:
         """The looks that are shown."""
         last = len(self.steps) - 1
-        return np.unique(np.linspace(0, last, TIMES).round().astype(int)).tolist()
+        return sorted({round(last * number / (TIMES - 1)) for number in range(TIMES)})
 
 
 def topology(
-    store: Store, outcomes: Iterable[Outcome], path_stem: Path, *, title: str = "", layer: str = ""
+    store: Store, outcomes: Iterable[Outcome], path_stem: Path, *, title: str = "", layer: str | None = None
 ) -> list[Path]:
     """Masks of one layer at some evaluations, and the fan-out of its inputs; a line a row of the study, its first seed.
 
@@ -86,21 +91,29 @@ def topology(
     shown = [picture.row for picture in pictures]
     without = named("Without this layer", [row for row in rows if row.done and row not in shown])
     said = [_note(chosen, pictures), *without]
-    vmax = max(float(picture.fan_out.max()) for picture in pictures) or 1.0
+    # What began dense would leave the rest of the map dark.
+    most = max(float(picture.fan_out[-1].max()) for picture in pictures) or 1.0
 
     def figure(some: Sequence[Picture]) -> Figure:
-        return _figure(some, shown, vmax, title, said)
+        return _figure(some, shown, most, title, said)
 
     return paged(pictures, ROWS_A_PAGE, figure, path_stem)
 
 
-def chosen_layer(found: Iterable[Record], layer: str) -> Layer:
+def plot_layer(store: Store, name: str, layer: str) -> list[Path]:
+    """The topology of one layer of a stored study, beside its other figures."""
+    outcomes, _ = collect(store, name)
+    file = re.sub(r"[^\w.]+", "-", f"topology-{layer.removesuffix('.weight')}")
+    return topology(store, outcomes, store.study_folder(name) / file, title=name, layer=layer)
+
+
+def chosen_layer(found: Iterable[Record], layer: str | None) -> Layer:
     """The layer of that name. NothingToDraw if no run has it; the message names those that there are."""
     layers = list(dict.fromkeys(each for record in found for each in record.shapes))
     known = {f"{learner}/{name.removesuffix('.weight')}": (learner, name) for learner, name in layers}
     if not known:
         raise NothingToDraw("no method has sparse layers")
-    if not layer:
+    if layer is None:
         return next((each for each in layers if each[0] == "actor"), layers[0])
     name = layer.removesuffix(".weight")
     if name not in known:
@@ -135,39 +148,43 @@ def _matrix(shape: tuple[int, ...]) -> tuple[int, int]:
 def _note(layer: Layer, pictures: Sequence[Picture]) -> str:
     first = " of the first of its members" if max(picture.members for picture in pictures) > 1 else ""
     return (
-        f"{clean(layer[0])}, {clean(layer[1])}{first}: the mask of one run a row (its first seed, n = 1). Inputs from top "
-        "to bottom as the environment gives them, units from left to right by their number of connections at the end. "
+        f"{clean(layer[0])}, {clean(layer[1])}{first}: the mask of one run a row (its first seed, n = 1). Inputs from "
+        "top to bottom as they come, units from left to right by their number of connections at the end. "
         "Right: the share of the units that each input is connected to."
     )
 
 
-def _figure(
-    pictures: Sequence[Picture], rows: Sequence[Row], vmax: float, title: str, said: Sequence[str]
-) -> Figure:
+def _figure(pictures: Sequence[Picture], rows: Sequence[Row], most: float, title: str, said: Sequence[str]) -> Figure:
     columns = max(len(picture.times) for picture in pictures)
     figure = blank(len(pictures) * ROW_HEIGHT + 0.3 + (0.3 if title else 0.0))
     ratios = [*[1.0] * columns, 1.15]
     grid = figure.subplots(len(pictures), columns + 1, squeeze=False, gridspec_kw={"width_ratios": ratios})
     for down, (picture, axes) in enumerate(zip(pictures, grid, strict=True)):
         new = not down or picture.steps != pictures[down - 1].steps
+        last = down + 1 == len(pictures) or picture.steps != pictures[down + 1].steps
         _masks(axes[:-1], picture, new)
-        heat = _fan_out(axes[-1], picture, vmax, new, down + 1 == len(pictures))
+        heat = _fan_out(axes[-1], picture, most, last)
         axes[0].set_ylabel(_name(picture, rows), rotation=0, ha="right", va="center", multialignment="right")
-    bar = figure.colorbar(heat, ax=grid[:, -1].tolist(), aspect=14 * len(pictures), pad=0.03)
-    bar.set_label("fan-out (share of units)")
-    bar.outline.set_linewidth(0.6)  # type: ignore[operator]
+    grid[0, -1].set_title("fan-out of inputs", fontsize=8)
+    more = "max" if any(float(picture.fan_out.max()) > most for picture in pictures) else "neither"
+    bar = figure.colorbar(heat, ax=grid[:, -1].tolist(), aspect=12 * len(pictures), pad=0.03, extend=more)
+    bar.set_label("share of the units")
+    bar.outline.set_linewidth(0.6)
     finish(figure, title, _entries(), said)
     return figure
 
 
 def _masks(axes: Sequence[Axes], picture: Picture, new: bool) -> None:
-    from matplotlib.colors import ListedColormap
+    from matplotlib.colors import to_rgb
 
-    tone = tones(picture.masks)
+    colours = np.array([to_rgb(tone) for tone in TONES])
+    shown = colours[tones(picture.masks[picture.times])]
     for ax in axes[len(picture.times) :]:
         ax.remove()
-    for ax, time in zip(axes, picture.times, strict=False):
-        ax.imshow(tone[time].T, cmap=ListedColormap(TONES), vmin=0, vmax=3, aspect="auto", interpolation="nearest")
+    # Finer than the page: colours are averaged, for to leave units out would hide some.
+    how: Any = "nearest" if max(picture.masks.shape[1:]) <= FINE else "antialiased"
+    for ax, time, image in zip(axes, picture.times, shown, strict=False):
+        ax.imshow(image.swapaxes(0, 1), aspect="auto", interpolation=how)
         ax.set_xticks([])
         ax.set_yticks([])
         _boxed(ax)
@@ -175,14 +192,20 @@ def _masks(axes: Sequence[Axes], picture: Picture, new: bool) -> None:
             ax.set_title(f"step {picture.steps[time]:,}" if time else "start", fontsize=8)
 
 
-def _fan_out(ax: Axes, picture: Picture, vmax: float, new: bool, lowest: bool) -> ScalarMappable:
+def _fan_out(ax: Axes, picture: Picture, most: float, last: bool) -> ScalarMappable:
+    from matplotlib.ticker import FuncFormatter
+
+    unit, named = unit_of(picture.steps[-1])
     steps = np.array(picture.steps, dtype=np.float64)
-    edges = np.concatenate([steps[:1], (steps[1:] + steps[:-1]) / 2, steps[-1:]])
+    edges = np.concatenate([steps[:1], (steps[1:] + steps[:-1]) / 2, steps[-1:]]) / unit
     inputs = np.arange(picture.masks.shape[2] + 1) - 0.5
-    heat = ax.pcolormesh(edges, inputs, picture.fan_out.T, cmap=SHADES, vmin=0, vmax=vmax, rasterized=True)
+    heat = ax.pcolormesh(edges, inputs, picture.fan_out.T, cmap=SHADES, vmin=0, vmax=most, rasterized=True)
     ax.set_ylim(inputs[-1], inputs[0])
     ax.yaxis.tick_right()
-    ax.grid(visible=False)
+    ax.locator_params(axis="both", nbins=4, integer=True)
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    ax.tick_params(labelbottom=last)
+    ax.set_xlabel(f"steps{named}" if last else "")
     _boxed(ax)
     return heat
 
