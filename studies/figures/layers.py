@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from studies.figures.page import (
     in_lines,
     looks_of,
     pages,
+    verbatim,
 )
 from studies.figures.rows import counts, drawable, named
 from studies.figures.stairs import SPREAD, Spread, Stairs, draw_spread, spread
@@ -37,7 +39,8 @@ if TYPE_CHECKING:
 
 Seen = Mapping[str, Mapping[str, History]]
 """Layers by their names, by run."""
-DOT: Mapping[str, object] = {"linestyle": "none", "markersize": 4, "markeredgewidth": 0, "zorder": 3}
+LEGIBLE: Final = 9
+"""Layers whose names have room beside each other across a page."""
 
 
 def layer_densities(store: Store, outcomes: Iterable[Outcome], path_stem: Path, *, title: str = "") -> list[Path]:
@@ -94,13 +97,16 @@ def _at_the_end(
 ) -> list[Path]:
     end = last_step(rows)
     layers = list(_looks(seen))
+    many = len(layers) > LEGIBLE
+    dots = {label: replace(look, marker=look.marker or "o", dashes="none") for label, look in looks.items()}
 
     def draw(ax: Axes, panel: Panel, looks: Mapping[str, Look]) -> None:
         gap = min(0.12, 0.8 / len(panel.rows))
         for index, row in enumerate(panel.rows):
             dodge = gap * (index - (len(panel.rows) - 1) / 2)
             _dots(ax, densities(row, seen, end), looks[row.label], layers, dodge)
-        ax.set_xticks(range(len(layers)), [_short(layer).replace(" ", "\n", 1) for layer in layers])
+        names = [_short(layer) if many else _short(layer).replace(" ", "\n", 1) for layer in layers]
+        ax.set_xticks(range(len(layers)), list(map(verbatim, names)), rotation=90 if many else 0)
         ax.set_xlim(-0.5, len(layers) - 0.5)
         ax.grid(visible=False, axis="x")
 
@@ -111,7 +117,9 @@ def _at_the_end(
             highest = max(float(line.high.max()) for row in there for line in densities(row, seen, end).values())
             panels.append(Panel(where(rows, there[0], density), there, None, (0.0, 1.08 * highest)))
     notes = ["Points: mean over seeds, bars: from the lowest to the highest. No layer ever changes its density.", *said]
-    return pages([[panel] for panel in panels], Drawing(draw, looks, "", notes, title, "density"), path_stem)
+    beside = 2 if len(layers) <= LEGIBLE // 2 else 1
+    lines = [panels[start : start + beside] for start in range(0, len(panels), beside)]
+    return pages(lines, Drawing(draw, dots, "", notes, title, "density"), path_stem)
 
 
 def densities(row: Row, seen: Seen, end: int) -> dict[str, Spread]:
@@ -127,7 +135,7 @@ def _dots(ax: Axes, lines: Mapping[str, Spread], look: Look, layers: Sequence[st
     for layer, line in lines.items():
         place = layers.index(layer) + dodge
         ax.plot([place, place], [line.low[-1], line.high[-1]], color=look.colour, linewidth=0.9, zorder=2)
-        ax.plot([place], [line.mean[-1]], color=look.colour, marker=look.marker or "o", **DOT)  # type: ignore[arg-type]
+        ax.plot([place], [line.mean[-1]], color=look.colour, marker=look.marker, markeredgewidth=0, zorder=3)
 
 
 def _alike(rows: Sequence[Row], seen: Seen) -> list[list[Row]]:

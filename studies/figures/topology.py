@@ -23,6 +23,7 @@ from studies.outcomes import collect
 from studies.problems import clean
 from studies.statistics import Row, summary
 from studies.store import Store
+from studies.table import blocks
 from studies.topologies import Layer, Record, records
 from studies.words import shorten
 
@@ -78,19 +79,28 @@ def topology(
 ) -> list[Path]:
     """Masks of one layer at some evaluations, and the fan-out of its inputs; a line a row of the study, its first seed.
 
-    `layer` is a learner and a weight, "critic/hidden.1"; without, the first sparse layer of the actor, or of whichever
-    network has one. Returns the files written; a second page has "-2" after `path_stem`.
+    `layer` is a learner and a weight, "critic/hidden.1"; without, the first layer of the actor, or of whichever network
+    has one, in which anything is ever absent. Rows in which nothing is are named below. Returns the files written; a
+    second page has "-2" after `path_stem`.
     """
     runs = list(outcomes)
     found = records(store, runs)
     if not found:
         raise NothingToDraw(NO_RECORD)
-    rows = drawable(summary(runs))
+    rows = [row for _, members, _ in blocks(drawable(summary(runs))) for row in members]
     chosen = chosen_layer(found.values(), layer)
-    pictures = [picture for row in rows if (picture := _picture(row, found, chosen)) is not None]
+    seen = [picture for row in rows if (picture := _picture(row, found, chosen)) is not None]
+    pictures = [picture for picture in seen if not picture.masks.all()]
+    if not pictures:
+        raise NothingToDraw(f"{'/'.join(chosen)} has all its connections in every run")
     shown = [picture.row for picture in pictures]
-    without = named("Without this layer", [row for row in rows if row.done and row not in shown])
-    said = [_note(chosen, pictures), *without]
+    full = [picture.row for picture in seen if picture.row not in shown]
+    without = [row for row in rows if row.done and row not in shown and row not in full]
+    said = [
+        _note(chosen, pictures),
+        *named("Not shown, for this layer has all its connections", full),
+        *named("Without this layer", without),
+    ]
     # What began dense would leave the rest of the map dark.
     most = max(float(picture.fan_out[-1].max()) for picture in pictures) or 1.0
 
@@ -109,16 +119,22 @@ def plot_layer(store: Store, name: str, layer: str) -> list[Path]:
 
 def chosen_layer(found: Iterable[Record], layer: str | None) -> Layer:
     """The layer of that name. NothingToDraw if no run has it; the message names those that there are."""
+    found = list(found)
     layers = list(dict.fromkeys(each for record in found for each in record.shapes))
     known = {f"{learner}/{name.removesuffix('.weight')}": (learner, name) for learner, name in layers}
     if not known:
         raise NothingToDraw("no method has sparse layers")
     if layer is None:
-        return next((each for each in layers if each[0] == "actor"), layers[0])
+        layers.sort(key=lambda each: each[0] != "actor")
+        return next((each for each in layers if not all(_is_full(record, each) for record in found)), layers[0])
     name = layer.removesuffix(".weight")
     if name not in known:
         raise NothingToDraw(f"no sparse layer {layer!r}. {nearest(name, known)}Known: {', '.join(known)}")
     return known[name]
+
+
+def _is_full(record: Record, layer: Layer) -> bool:
+    return layer not in record.shapes or bool(record.masks(layer).all())
 
 
 def tones(masks: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -202,7 +218,8 @@ def _fan_out(ax: Axes, picture: Picture, most: float, last: bool) -> ScalarMappa
     heat = ax.pcolormesh(edges, inputs, picture.fan_out.T, cmap=SHADES, vmin=0, vmax=most, rasterized=True)
     ax.set_ylim(inputs[-1], inputs[0])
     ax.yaxis.tick_right()
-    ax.locator_params(axis="both", nbins=4, integer=True)
+    ax.locator_params(axis="y", nbins=4, integer=True)
+    ax.locator_params(axis="x", nbins=2)
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     ax.tick_params(labelbottom=last)
     ax.set_xlabel(f"steps{named}" if last else "")
