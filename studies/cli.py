@@ -65,7 +65,8 @@ class Setup(Common, Care):
     logger: Repeated = ()
     """Where training signals go beside training.csv; may be given again."""
     diagnostics: bool = False
-    """Write what happens inside at every evaluation to diagnostics.csv: topologies, units, ranks, FLOPs, bytes."""
+    """Write what happens inside at every evaluation to diagnostics.csv: topologies, units, ranks, FLOPs, bytes; keep
+    masks in topologies.safetensors."""
     dry_run: bool = False
     """Say what would be run and what it would cost; write nothing."""
     yes: bool = False

@@ -315,6 +315,19 @@ def test_the_picture_shows_the_masks_and_the_fan_outs(made: Made, tmp_path: Path
     assert "critic, hidden.0.weight of the first of its members" in words(figures[0])
 
 
+def test_layers_with_all_their_connections_are_passed_over(made: Made, tmp_path: Path, figures: list[Figure]) -> None:
+    sparse, full = made.run("SET"), made.run("full", change=still)
+    file = made.store.run_folder(full.run) / "topologies.safetensors"
+    shapes = [[who, name, shape] for who, of in LAYERS.items() for name, shape in of.items()]
+    bits = np.full((32 + 64 + 96) // 8, 255, np.uint8)
+    save_file({"000000000000": bits, f"{STEPS:012d}": bits[:0]}, file, {"layers": json.dumps(shapes)})
+    topology(made.store, [full, sparse], tmp_path / "a")
+    assert "Not shown, for this layer has all its connections: full at 0.5." in words(figures[0])
+    assert len(figures[0].axes) == 6
+    with pytest.raises(NothingToDraw, match=r"actor/hidden.0.weight has all its connections in every run"):
+        topology(made.store, [full], tmp_path / "b")
+
+
 def test_survival_is_what_is_left_of_the_first_mask(made: Made, tmp_path: Path, figures: list[Figure]) -> None:
     runs = [made.run("SET", seed) for seed in range(2)]
     survival(made.store, runs, tmp_path / "a")

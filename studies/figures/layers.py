@@ -82,7 +82,12 @@ def _over_time(rows: Sequence[Row], seen: Seen, said: Sequence[str], title: str,
     looks = _looks(seen)
     highest = max(float(line.high.max()) for row in rows for line in densities(row, seen, end).values())
     panels = [
-        Panel(f"{_names(group)}, {where(rows, group[0], group[0].density)}", group, None, (0.0, 1.05 * highest))
+        Panel(
+            f"{_names(group)}, {where(rows, group[0], group[0].density)}",
+            group,
+            None,
+            (-0.03 * highest, 1.05 * highest),
+        )
         for group in _alike(rows, seen)
     ]
     constant = named("Every layer keeps its density in", [row for row in rows if not moves(row, seen)])
@@ -117,7 +122,7 @@ def _at_the_end(
             highest = max(float(line.high.max()) for row in there for line in densities(row, seen, end).values())
             panels.append(Panel(where(rows, there[0], density), there, None, (0.0, 1.08 * highest)))
     notes = ["Points: mean over seeds, bars: from the lowest to the highest. No layer ever changes its density.", *said]
-    beside = 2 if len(layers) <= LEGIBLE // 2 else 1
+    beside = 2 if max(len(layers), *(len(panel.rows) // 2 for panel in panels)) <= LEGIBLE // 2 else 1
     lines = [panels[start : start + beside] for start in range(0, len(panels), beside)]
     return pages(lines, Drawing(draw, dots, "", notes, title, "density"), path_stem)
 
