@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -82,21 +82,21 @@ def stride(steps: int, eval_every: int, size: int) -> int:
 
 @dataclass(frozen=True)
 class Record:
-    """The topologies that a run kept."""
+    """The topologies that a run kept. Masks are read when they are asked for: a study has many."""
 
     steps: tuple[int, ...]
     """Environment steps of the looks, from 0 on."""
     shapes: Mapping[Layer, tuple[int, ...]]
     """Of every sparse weight, a population in front; empty for a dense agent."""
-    _looks: Sequence[Bits]
+    _path: Path
 
     def masks(self, layer: Layer) -> NDArray[np.bool_]:
-        """A weight's masks, `(looks, *shape)`, True where active. ValueError if they are not what their shapes say."""
+        """A weight's masks, `(looks, *shape)`, True where active. ValueError if the file is not what its shapes say."""
         sizes = [math.prod(shape) for shape in self.shapes.values()]
         starts = np.cumsum([0, *(math.ceil(size / 8) for size in sizes)])
         place = list(self.shapes).index(layer)
         seen: list[NDArray[np.bool_]] = []
-        for bits in self._looks:
+        for bits in _tensors(self._path).values():
             if len(bits) not in ((0, starts[-1]) if seen else (starts[-1],)):
                 raise ValueError(f"a look at topologies has {len(bits)} bytes where {starts[-1]} are due")
             part = bits[starts[place] : starts[place + 1]]
@@ -112,10 +112,9 @@ def read(folder: Path) -> Record:
     if not path.is_file():
         raise FileNotFoundError(f"{folder} has no {TOPOLOGIES}: run it with --diagnostics")
     with safe_open(path, framework="np") as file:
-        layers = json.loads(file.metadata()[LAYERS])
-    looks = _tensors(path)
+        layers, looks = json.loads(file.metadata()[LAYERS]), sorted(map(int, file.keys()))
     shapes = {(learner, name): tuple(shape) for learner, name, shape in layers}
-    return Record(tuple(map(int, looks)), shapes, list(looks.values()))
+    return Record(tuple(looks), shapes, path)
 
 
 def _tensors(path: Path) -> dict[str, Any]:
