@@ -66,7 +66,8 @@ class Setup(Common, Care):
     logger: Repeated = ()
     """Where training signals go beside training.csv; may be given again."""
     diagnostics: bool = False
-    """Write what happens inside at every evaluation to diagnostics.csv: topologies, units, ranks, FLOPs, bytes."""
+    """Write what happens inside at every evaluation to diagnostics.csv: topologies, units, ranks, FLOPs, bytes; keep
+    masks in topologies.safetensors."""
     dry_run: bool = False
     """Say what would be run and what it would cost; write nothing."""
     yes: bool = False
@@ -166,13 +167,15 @@ class StudyTable(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class StudyPlot(Common):
-    """Learning curves, and return against density, as PNG and PDF; or what the diagnostics tell."""
+    """Learning curves, return against density, layers, churn and topologies as PNG and PDF; or one of diagnostics."""
 
     name: Positional[str]
     clock: Clock = "wall"
     """Seconds by the wall clock or of the CPU's time, which is the fairer where a machine was busy."""
     measure: Text = None
     """Instead: a measure of runs with --diagnostics, a figure a network: churn, explored, dormant_units, ..."""
+    layer: Text = None
+    """Instead: the topology of another layer of runs with --diagnostics: critic/hidden.1, ..."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -314,22 +314,27 @@ def _study_table(command: cli.StudyTable) -> int:
 
 def _study_plot(command: cli.StudyPlot) -> int:
     from studies.figures.page import NothingToDraw
-    from studies.plot import plot
+    from studies.plot import plot_study
 
     store = Store(command.store)
     store.cells(command.name)  # There must be such a study before its folder is looked at.
     problems = unsafe(store.root, [store.study_folder(command.name)])
     if problems:
         raise BadInput(*problems)
+    if command.measure is not None and command.layer is not None:
+        raise BadInput(f"--measure {command.measure} and --layer {command.layer} are two figures: give one at a time")
     try:
         if command.measure is not None:
             from studies.measures import plot_measure
 
             paths = plot_measure(store, command.name, command.measure)
+        elif command.layer is not None:
+            from studies.figures.topology import plot_layer
+
+            paths = plot_layer(store, command.name, command.layer)
         else:
             outcomes, baseline = collect(store, command.name)
-            folder = store.study_folder(command.name)
-            paths = plot(by_clock(outcomes, command.clock), baseline, folder, title=command.name)
+            paths = plot_study(store, command.name, by_clock(outcomes, command.clock), baseline)
         for path in paths:
             _show(str(path))
     except NothingToDraw as reason:

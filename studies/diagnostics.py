@@ -1,4 +1,5 @@
-"""What happened inside a run, beside its returns: `diagnostics.csv`, written at every evaluation when asked for.
+"""What happened inside a run, beside its returns: `diagnostics.csv`, written at every evaluation when asked for, and
+the topologies themselves (`studies.topologies`).
 
 It changes no result: it draws from a stream of its own, and what it measures it only reads. The cost is a look at each
 topology at its events, and at an evaluation a pass of a batch through each network and a singular value decomposition.
@@ -18,8 +19,10 @@ from rl.streams import numpy_generator, stream
 from sparsity import Event
 from sparsity.diagnostics import Watch
 from studies.account import Account
+from studies.contents import Run
 from studies.rows import Rows
 from studies.store import DIAGNOSTICS
+from studies.topologies import Topologies
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,10 +42,12 @@ COSTS: Final = ("parameters", "realised_density", "training_flops", "training_fl
 class Diagnostics:
     """Follows the topologies of a run and measures its networks when told to."""
 
-    def __init__(self, folder: Path, agent: Agent, account: Account, replay: Replay, seed: int) -> None:
-        self._agent, self._account, self._replay, self._seed = agent, account, replay, seed
+    def __init__(self, folder: Path, agent: Agent, account: Account, replay: Replay, run: Run) -> None:
+        self._agent, self._account, self._replay, self._seed = agent, account, replay, run.seed
         self._rows = Rows(folder / DIAGNOSTICS, COLUMNS)
         self._watches = {learner: Watch(sparsifier) for learner, sparsifier in account.sparsifiers.items()}
+        plan = {"steps": run.steps, "eval_every": run.eval_every}
+        self._record = Topologies(folder, account.sparsifiers, **plan)
         account.watchers.append(self._hear)
 
     def _hear(self, learner: str, event: Event) -> None:
@@ -52,6 +57,7 @@ class Diagnostics:
         """Write what there is to say after `step` environment steps; `costs` is the account's result so far."""
         rows = [*_costs(costs), *self._topologies(), *self._networks(step)]
         self._rows.write([step, updates, *row[:3], repr(float(row[3]))] for row in rows)
+        self._record.look(step)
 
     def close(self) -> None:
         self._rows.close()

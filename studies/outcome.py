@@ -50,6 +50,8 @@ class Outcome:
     """By which clock `seconds` and `training_seconds` are."""
     axes: Mapping[str, str] = field(default_factory=dict)
     """Values of the study's further axes, as text, by axis name."""
+    run: str = ""
+    """Its id in the store; empty for runs of others."""
     note: str = ""
     """Why it failed, or what world it belongs to."""
 

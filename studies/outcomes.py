@@ -43,7 +43,7 @@ def collect(store: Store, name: str) -> tuple[list[Outcome], dict[str, np.ndarra
 
 
 def _outcome(store: Store, cell: Mapping[str, Any]) -> tuple[Outcome, Record | None]:
-    place: dict[str, Any] = {key: cell[key] for key in ("label", "agent", "env", "density", "seed", "axes")}
+    place: dict[str, Any] = {key: cell[key] for key in ("label", "agent", "env", "density", "seed", "axes", "run")}
     status, note = store.status(cell["run"])
     if not store.is_finished(cell["run"]) or status == "failed":
         return Outcome(**place, status=status, note=note), None

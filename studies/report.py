@@ -17,7 +17,7 @@ from studies.formats import FALLEN, Sheet, template
 from studies.measured import reference_label
 from studies.outcome import Clock, Outcome, by_clock
 from studies.outcomes import WORLD_KEYS, collect
-from studies.plot import FIGURES
+from studies.plot import figures_of
 from studies.problems import BadInput, clean, visible
 from studies.read import read_file
 from studies.reported import reported
@@ -49,6 +49,13 @@ CAPTIONS: Final[Mapping[str, tuple[str, str]]] = {
         "Probability of improvement",
         "How often a run of a method would beat one of the dense agent; 0.5 is a coin.",
     ),
+    "layer-densities": ("Layer densities", "Where the connections are: the active share of each sparse layer."),
+    "mask-churn": ("Mask churn", "How many connections were replaced, as a share of those that are active."),
+    "topology": (
+        "Topology over time",
+        "One run's connections: those of the start, those grown since, those gone since.",
+    ),
+    "survival": ("Survival", "The share of the first connections that are still there."),
 }
 """Title and sentence of each figure."""
 
@@ -118,10 +125,10 @@ def _versus(outcomes: Sequence[Outcome], reference: str | None) -> Sheet:
 def _pictures(store: Store, name: str, outcomes: Sequence[Outcome], baseline: Any) -> list[Picture]:
     folder = store.study_folder(name)
     pictures = []
-    for stem, figure in FIGURES.items():
+    for stem, figure in figures_of(store, outcomes, baseline).items():
         title, caption = CAPTIONS.get(stem, (stem.replace("-", " ").capitalize(), ""))
         try:
-            paths = figure(outcomes, baseline, folder / stem, title="")
+            paths = figure(folder / stem, title="")
         except NothingToDraw as reason:
             pictures.append(Picture(title, caption, [], clean(str(reason))))
             continue

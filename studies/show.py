@@ -22,7 +22,7 @@ def study_end(name: str, store: Store) -> str:
     """The table, kept and shown, and where the figures are."""
     from rl.files import write_atomically
     from studies.figures.page import NothingToDraw
-    from studies.plot import plot
+    from studies.plot import plot_study
     from studies.table import table
 
     outcomes, baseline = collect(store, name)
@@ -31,7 +31,7 @@ def study_end(name: str, store: Store) -> str:
         text = table(outcomes, baseline, format=format_, title=name)  # type: ignore[arg-type]
         write_atomically(folder / f"table.{suffix}", text.encode())
     try:
-        figures = "".join(f"\n{path}" for path in plot(outcomes, baseline, folder, title=name))
+        figures = "".join(f"\n{path}" for path in plot_study(store, name, outcomes, baseline))
     except NothingToDraw as reason:
         figures = f"\nno figure: {reason}"
     return table(outcomes, baseline, format="text", title=name) + figures

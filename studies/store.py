@@ -43,10 +43,11 @@ FAILURE = "failure.json"
 EVALUATIONS = "evaluations.csv"
 TOPOLOGY = "topology.csv"
 DIAGNOSTICS = "diagnostics.csv"
+TOPOLOGIES = "topologies.safetensors"
 WEIGHTS = "weights.safetensors"
 LOCK = "lock"
 STUDY = "study.toml"
-FILES = frozenset({CONTENTS, RESULT, WORLD, EVALUATIONS, TOPOLOGY, TRAINING, DIAGNOSTICS, WEIGHTS})
+FILES = frozenset({CONTENTS, RESULT, WORLD, EVALUATIONS, TOPOLOGY, TRAINING, DIAGNOSTICS, TOPOLOGIES, WEIGHTS})
 """What the manifest of a run may name."""
 
 

@@ -23,11 +23,13 @@ from studies.contents import Run, canonical
 from studies.diagnostics import Diagnostics
 from studies.loggers import TRAINING
 from studies.rows import Rows
-from studies.store import DIAGNOSTICS, EVALUATIONS, RESULT, TOPOLOGY, WEIGHTS, WORLD
+from studies.store import DIAGNOSTICS, EVALUATIONS, RESULT, TOPOLOGIES, TOPOLOGY, WEIGHTS, WORLD
 from studies.world import world
 
-LOGS = (EVALUATIONS, TOPOLOGY, TRAINING, DIAGNOSTICS)
+LOGS = (EVALUATIONS, TOPOLOGY, TRAINING)
 """Files that grow with the run, and that a finished one answers for."""
+LOOKS = (DIAGNOSTICS, TOPOLOGIES)
+"""Those that do so where diagnostics were asked for."""
 
 
 class Underway:
@@ -65,7 +67,7 @@ class Underway:
             self._account = stack.enter_context(closing(Account(self._agent, run, registry, folder)))
             self._looking: Diagnostics | None = None
             if diagnostics:
-                looking = Diagnostics(folder, self._agent, self._account, self._replay, run.seed)
+                looking = Diagnostics(folder, self._agent, self._account, self._replay, run)
                 self._looking = stack.enter_context(closing(looking))
             named = [registry.bind("logger", part(name)) for name in ("csv", *loggers)]
             self._loggers = [stack.enter_context(closing(logger(folder=folder))) for logger in named]
@@ -157,7 +159,7 @@ class Underway:
         """Write how it ended; the names of the files that now stand in the folder. `beside` goes into the world."""
         updates = max(0, (diverged.step if diverged else self._run.steps) - self._run.warmup)
         words = {"status": "diverged" if diverged else "done", "cause": str(diverged or ""), "updates": updates}
-        files = [name for name in LOGS if name != DIAGNOSTICS or self._looking is not None]
+        files = [*LOGS, *(LOOKS if self._looking is not None else ())]
         if not diverged:
             save_weights(self._folder / WEIGHTS, self._agent)
             files.append(WEIGHTS)

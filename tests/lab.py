@@ -197,7 +197,7 @@ class Lab:
 
 def draw_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     nothing = types.ModuleType("studies.plot")
-    vars(nothing).update(plot=lambda *_, **__: [], NothingToDraw=ValueError)
+    vars(nothing).update(plot=lambda *_, **__: [], plot_study=lambda *_, **__: [], NothingToDraw=ValueError)
     monkeypatch.setitem(sys.modules, "studies.plot", nothing)
 
 

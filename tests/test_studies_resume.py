@@ -20,7 +20,10 @@ from studies.contents import Run
 from studies.tree import pack, unpack
 from studies.underway import Underway
 
-ENDS = ("evaluations.csv", "topology.csv", "training.csv", "result.json", "weights.safetensors", "diagnostics.csv")
+ENDS = (
+    *("evaluations.csv", "topology.csv", "training.csv", "result.json", "weights.safetensors"),
+    *("diagnostics.csv", "topologies.safetensors"),
+)
 EVENTS = {"schedule": {"every": 20, "fraction": 0.3}}
 SMALL = {"part": "uniform", "capacity": 150}
 TINY = {"batch_size": 8, "hidden": [16, 16]}

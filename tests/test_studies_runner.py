@@ -149,7 +149,7 @@ def command(lab: Lab, rows: str, *words: object, seeds: int = 1, steps: int = 30
         signal.signal(signal.SIGINT, signal.default_int_handler)
         with open(lab.folder / name, "w") as out, redirect_stdout(out), redirect_stderr(out):
             try:
-                with patch("studies.plot.plot", lambda *_, **__: []):
+                with patch("studies.plot.plot_study", lambda *_, **__: []):
                     main(["study", "run", *map(str, given)])
             except SystemExit as left:
                 out.flush()
@@ -574,7 +574,7 @@ def shown(lab: Lab, rows: str, *words: str) -> Answer:
     """The command, its runs carried out in this process, and no figures."""
     text = PLAIN.replace('"SET" = { base = "set" }\n', rows)
     plugin = lab.file(BAD.format(place=str(lab.folder)), "bad.py")
-    with patch("studies.plot.plot", lambda *_, **__: []):
+    with patch("studies.plot.plot_study", lambda *_, **__: []):
         return lab.study(text, "--plugin", plugin, *words)
 
 

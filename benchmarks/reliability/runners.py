@@ -112,7 +112,7 @@ def carry_out(root: Path, workers: int) -> None:
     (root / "kills.toml").write_text(STUDY)
     words = ["study", "run", str(root / "kills.toml"), "--store", str(root / "store"), "--workers", str(workers)]
     out = io.StringIO()
-    with redirect_stdout(out), redirect_stderr(out), patch("studies.plot.plot", lambda *_, **__: []):
+    with redirect_stdout(out), redirect_stderr(out), patch("studies.plot.plot_study", lambda *_, **__: []):
         try:
             main([*words, "--no-plugins", "--checkpoint-every", "0.1"])
         except SystemExit as left:

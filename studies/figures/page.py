@@ -13,16 +13,19 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from studies.problems import clean
 from studies.statistics import RandomPolicy, Row
 from studies.words import RANDOM, shorten
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.legend import Legend
+
+T = TypeVar("T")
 
 WIDTH: Final = 6.5
 """Inches: the text width of a paper, so that 8 pt stay 8 pt in print."""
@@ -91,6 +94,8 @@ class Panel:
     rows: Sequence[Row]
     policy: RandomPolicy | None
     span: tuple[float, float]
+    of: str = ""
+    """What of its rows it shows, where panels show different things: a network."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,8 @@ class Drawing:
     title: str
     height: str = "return"
     """What the y axis shows."""
+    legend: Mapping[str, str] | None = None
+    """Texts by the names of the looks; None: of the methods in the panels, with how many of their runs are done."""
 
 
 def looks_of(rows: Sequence[Row]) -> dict[str, Look]:
@@ -133,26 +140,27 @@ def in_lines(panels: Sequence[Panel]) -> list[list[Panel]]:
 
 def pages(lines: Sequence[Sequence[Panel]], drawing: Drawing, path_stem: Path) -> list[Path]:
     """Lay out, draw and write the panels, ROWS_A_PAGE lines of them to a page."""
+    return paged(lines, ROWS_A_PAGE, lambda some: _figure(some, drawing), path_stem)
+
+
+def paged(lines: Sequence[T], a_page: int, figure_of: Callable[[Sequence[T]], Figure], path_stem: Path) -> list[Path]:
+    """Draw and write a figure of so many lines to a page; a second page has "-2" after `path_stem`."""
     paths: list[Path] = []
     path_stem.parent.mkdir(parents=True, exist_ok=True)
     with style(), warnings.catch_warnings():
         # Labels may be in any script; what the font lacks is drawn as a box, and the table has the name.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
-        for start in range(0, len(lines), ROWS_A_PAGE):
-            page = f"-{1 + start // ROWS_A_PAGE}" if start else ""
-            figure = _figure(lines[start : start + ROWS_A_PAGE], drawing)
+        for start in range(0, len(lines), a_page):
+            page = f"-{1 + start // a_page}" if start else ""
+            figure = figure_of(lines[start : start + a_page])
             paths += write(figure, path_stem.with_name(f"{path_stem.name}{page}"))
     return paths
 
 
 def _figure(lines: Sequence[Sequence[Panel]], drawing: Drawing) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     columns = max(map(len, lines))
     height = len(lines) * PANEL_HEIGHTS[columns] + (0.3 if drawing.title else 0.0)
-    figure = Figure(figsize=(WIDTH, height), dpi=DPI)
-    FigureCanvasAgg(figure)
+    figure = blank(height)
     grid = figure.subplots(len(lines), columns, squeeze=False)
     for down, line in enumerate(lines):
         for across, ax in enumerate(grid[down]):
@@ -165,9 +173,17 @@ def _figure(lines: Sequence[Sequence[Panel]], drawing: Drawing) -> Figure:
             ax.set_xlabel(drawing.axis if lowest else "")
             ax.set_ylabel("" if across else drawing.height)
             ax.tick_params(labelleft=not across or line[across].span != line[across - 1].span)
-    if drawing.title:
-        figure.suptitle("\n".join(textwrap.wrap(verbatim(clean(drawing.title)), 90)))
-    _footer(figure, [panel for line in lines for panel in line], drawing)
+    finish(figure, drawing.title, _entries([panel for line in lines for panel in line], drawing), drawing.notes)
+    return figure
+
+
+def blank(height: float) -> Figure:
+    """A figure of the text's width and of so many inches, without axes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, height), dpi=DPI)
+    FigureCanvasAgg(figure)
     return figure
 
 
@@ -184,15 +200,17 @@ def _frame(ax: Axes, panel: Panel, columns: int) -> None:
         ax.axhline(panel.policy.mean, **RANDOM_LINE)
 
 
-def _footer(figure: Figure, panels: Sequence[Panel], drawing: Drawing) -> None:
-    """Legend and notes under the panels, which move up by the height that these need."""
+def finish(figure: Figure, title: str, entries: Mapping[str, Artist], said: Sequence[str]) -> None:
+    """The title above; legend and notes under the panels, which move up by the height that these need."""
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    whole = [verbatim(note).replace(" %", "\u00a0%") for note in drawing.notes]
+    if title:
+        figure.suptitle("\n".join(textwrap.wrap(verbatim(clean(title)), 90)))
+    whole = [verbatim(note).replace(" %", "\u00a0%") for note in said]
     notes = "\n".join(part for note in whole for part in textwrap.wrap(note, NOTE_WIDTH))
     text = figure.text(0.015, 0.0, notes, color="0.25", linespacing=1.25, va="bottom")
     text.set_in_layout(False)
-    legend = _legend(figure, panels, drawing.looks)
+    legend = _legend(figure, entries)
     note_height = text.get_window_extent().height / figure.dpi + 0.08
     bottom = note_height + legend.get_window_extent().height / figure.dpi + 0.04
     height = figure.get_figheight() + bottom
@@ -206,23 +224,28 @@ def _footer(figure: Figure, panels: Sequence[Panel], drawing: Drawing) -> None:
     figure.set_layout_engine("none")
 
 
-def _legend(figure: Figure, panels: Sequence[Panel], looks: Mapping[str, Look]) -> Legend:
-    """One entry a method, in as many columns as the width holds."""
+def _entries(panels: Sequence[Panel], drawing: Drawing) -> dict[str, Artist]:
+    """A line for every text of the legend."""
     from matplotlib.lines import Line2D
 
     rows = [row for panel in panels for row in panel.rows]
-    present = {row.label for row in rows}
-    entries = {
-        verbatim(_entry(label, rows)): Line2D(
-            [], [], color=look.colour, marker=look.marker, linestyle=look.dashes, markeredgewidth=0
-        )
-        for label, look in looks.items()
-        if label in present
-    }
-    handles, labels = list(entries.values()), list(entries)
+    texts = drawing.legend
+    if texts is None:
+        present = {row.label for row in rows}
+        texts = {label: _entry(label, rows) for label in drawing.looks if label in present}
+    entries: dict[str, Artist] = {}
+    for name, text in texts.items():
+        look = drawing.looks[name]
+        line = {"color": look.colour, "marker": look.marker, "linestyle": look.dashes, "markeredgewidth": 0}
+        entries[verbatim(text)] = Line2D([], [], **line)
     if any(panel.policy for panel in panels):
-        handles.append(Line2D([], [], **RANDOM_LINE))
-        labels.append(RANDOM)
+        entries[RANDOM] = Line2D([], [], **RANDOM_LINE)
+    return entries
+
+
+def _legend(figure: Figure, entries: Mapping[str, Artist]) -> Legend:
+    """In as many columns as the width holds."""
+    handles, labels = list(entries.values()), list(entries)
     for columns in range(min(5, len(labels)), 0, -1):
         legend = figure.legend(handles, labels, loc="lower center", ncols=columns, borderaxespad=0.0)
         legend.set_in_layout(False)

@@ -15,6 +15,8 @@ FEW: Final = 5
 """Below this many seeds each is drawn."""
 LEAST_FOR_BAND: Final = 3
 """The t-interval of two seeds is 9 standard deviations to either side: bands would cover every panel."""
+NAMED: Final = 8
+"""Rows that a note names; further ones are counted."""
 NAMED_GAPS: Final = 4
 """Rows with missing runs that are named under a figure; further ones are counted."""
 
@@ -67,13 +69,25 @@ def title_of(row: Row, one_agent: bool) -> str:
     return where.replace(f", {clean(row.agent)}", "", 1) if one_agent else where
 
 
+def named(what: str, rows: Sequence[Row]) -> list[str]:
+    """A sentence that names rows, once each, if there are any: "No connection is replaced in: SET; RigL at 0.5." """
+    names = dict.fromkeys(with_density(row) for row in rows)
+    more = [f"and {len(names) - NAMED} more"] if len(names) > NAMED else []
+    return [f"{what}: {'; '.join([*list(names)[:NAMED], *more])}."] if names else []
+
+
+def with_density(row: Row) -> str:
+    """A row's label, and its density if it has one."""
+    density = "" if row.density is None else f" at {row.density:g}"
+    return f"{shorten(clean(row.label), 30)}{density}"
+
+
 def counts(rows: Sequence[Row]) -> list[str]:
     """The study's count, and the rows where fewer runs are done than planned."""
     gaps = [row for row in rows if row.done < row.planned]
-    named = []
+    told = []
     for row in gaps[:NAMED_GAPS]:
-        density = "" if row.density is None else f" at {row.density:g}"
         where = shorten(title_of(row, one_agent(rows)), 40)
-        named.append(f"{shorten(clean(row.label), 30)}{density}, {where}: n = {tally([row])}")
+        told.append(f"{with_density(row)}, {where}: n = {tally([row])}")
     more = f"; and {len(gaps) - NAMED_GAPS} more" if len(gaps) > NAMED_GAPS else ""
-    return [notes(rows)[-1], *([f"{'; '.join(named)}{more}."] if named else [])]
+    return [notes(rows)[-1], *([f"{'; '.join(told)}{more}."] if told else [])]
