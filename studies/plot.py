@@ -26,9 +26,12 @@ from studies.statistics import Baseline
 from studies.store import Store
 from studies.topologies import are_kept
 
+Figures = Mapping[str, Callable[..., list[Path]]]
+"""By the stem of their files."""
+
 log = logging.getLogger(__name__)
 
-FIGURES: Final[Mapping[str, Callable[..., list[Path]]]] = {
+FIGURES: Final[Figures] = {
     "learning-curves": learning_curves,
     "learning-curves-by-time": learning_curves_by_time,
     "sparsity-against-return": sparsity_against_return,
@@ -38,9 +41,9 @@ FIGURES: Final[Mapping[str, Callable[..., list[Path]]]] = {
     "probability-of-improvement": probabilities_of_improvement,
 }
 """By the stem of their files; of outcomes and a baseline."""
-STORED: Final[Mapping[str, Callable[..., list[Path]]]] = {"layer-densities": layer_densities, "mask-churn": mask_churn}
+STORED: Final[Figures] = {"layer-densities": layer_densities, "mask-churn": mask_churn}
 """Of a store and outcomes of its runs."""
-RECORDED: Final[Mapping[str, Callable[..., list[Path]]]] = {"topology": topology, "survival": survival}
+RECORDED: Final[Figures] = {"topology": topology, "survival": survival}
 """The same, where runs have kept their topologies."""
 
 
@@ -61,15 +64,15 @@ def plot_study(store: Store, name: str, outcomes: Iterable[Outcome], baseline: B
     return _drawn(figures_of(store, outcomes, baseline), store.study_folder(name), name)
 
 
-def figures_of(store: Store, outcomes: Iterable[Outcome], baseline: Baseline) -> dict[str, Callable[..., list[Path]]]:
+def figures_of(store: Store, outcomes: Iterable[Outcome], baseline: Baseline) -> Figures:
     """The figures of a stored study by stem, to be called with the path of their files and a title."""
     runs = list(outcomes)
     more = {**STORED, **(RECORDED if are_kept(store, runs) else {})}
-    figures = {stem: partial(figure, runs, baseline) for stem, figure in FIGURES.items()}
-    return figures | {stem: partial(figure, store, runs) for stem, figure in more.items()}
+    plain = {stem: partial(figure, runs, baseline) for stem, figure in FIGURES.items()}
+    return {**plain, **{stem: partial(figure, store, runs) for stem, figure in more.items()}}
 
 
-def _drawn(figures: Mapping[str, Callable[..., list[Path]]], folder: Path, title: str) -> list[Path]:
+def _drawn(figures: Figures, folder: Path, title: str) -> list[Path]:
     paths: list[Path] = []
     reasons: list[str] = []
     for name, figure in figures.items():

