@@ -178,7 +178,7 @@ def _study_tune(command: cli.StudyTune) -> int:
     if isinstance(tables.get("tune"), Mapping):
         tables["tune"] |= flags.tuning(command)
     from studies.show import tuning_end
-    from studies.trials import tuning_of
+    from studies.tuning.trials import tuning_of
 
     tuning = tuning_of(tables, registry, name=known_as, where=str(path), text=path.read_text("utf-8-sig"))
     trials = tuning.study_tables()
@@ -343,7 +343,7 @@ def _study_plot(command: cli.StudyPlot) -> int:
 
 
 def _study_report(command: cli.StudyReport) -> int:
-    from studies.report import write_report
+    from studies.report.page import write_report
 
     store = Store(command.store)
     store.cells(command.name)  # There must be such a study before its folder is looked at.

@@ -18,7 +18,7 @@ from studies.problems import BadInput, clean
 from studies.reported import misreported
 from studies.scales import misscaled
 from studies.study import Study
-from studies.tuning import read_tune
+from studies.tuning.asked import read_tune
 
 CATALOGUE = Path(__file__).parent / "catalogue"
 LARGEST_FILE = 1_000_000

@@ -15,7 +15,7 @@ from studies.problems import clean
 from studies.read import CATALOGUE
 from studies.runner import Plan
 from studies.store import Store
-from studies.trials import Tuning
+from studies.tuning.trials import Tuning
 
 
 def study_end(name: str, store: Store) -> str:
@@ -40,26 +40,27 @@ def study_end(name: str, store: Store) -> str:
 def tuning_end(tuning: Tuning, name: str, store: Store) -> str:
     """Trials, choices and the seeds that claims need, kept and shown; and the study with its choices, ready to run."""
     from rl.files import write_atomically
-    from studies import claims, tuned, tuning_table
     from studies.flags import toml
+    from studies.tuning import claims, words
+    from studies.tuning.chosen import choose, tuned_tables
 
     outcomes, baseline = collect(store, name)
-    chosen = tuned.choose(tuning, outcomes, baseline)
-    sheets = [tuning_table.trials_sheet(tuning, chosen)]
+    chosen = choose(tuning, outcomes, baseline)
+    sheets = [words.trials_sheet(tuning, chosen)]
     if found := claims.claims(chosen, tuning.reference, baseline):
-        sheets.append(tuning_table.claims_sheet(found, tuning.reference))
-    warned = [f"warning: {said}" for said in tuning_table.warnings_of(tuning, chosen)]
+        sheets.append(words.claims_sheet(found, tuning.reference))
+    warned = [f"warning: {said}" for said in words.warnings_of(tuning, chosen)]
     folder = store.study_folder(name)
-    pages = [*map(tuning_table.in_md, sheets), *(f"{in_markdown(said)}  \n" for said in warned)]
+    pages = [*map(words.in_md, sheets), *(f"{in_markdown(said)}  \n" for said in warned)]
     write_atomically(folder / "table.md", "\n".join(pages).encode())
-    write_atomically(folder / "table.csv", tuning_table.comma_separated(tuning, chosen).encode())
+    write_atomically(folder / "table.csv", words.comma_separated(tuning, chosen).encode())
     whole, file = all(each.chosen for each in chosen), folder / "tuned.toml"
     if whole:
-        write_atomically(file, toml(tuned.tuned_tables(tuning, chosen)).encode())
+        write_atomically(file, toml(tuned_tables(tuning, chosen)).encode())
     else:
         file.unlink(missing_ok=True)
     last = f"with the chosen settings: sparsity study run {file}" if whole else "no tuned.toml: a row has no choice"
-    return "\n".join([*map(tuning_table.in_text, sheets), *warned, last])
+    return "\n".join([*map(words.in_text, sheets), *warned, last])
 
 
 def densities(plan: Plan, store: Store) -> str:

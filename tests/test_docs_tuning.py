@@ -12,8 +12,8 @@ import pytest
 from lab import REGISTRY, in_this_process, no_figures, sparsity
 
 from studies.read import read_file
-from studies.trials import tuning_of
-from studies.tuning import KEYS
+from studies.tuning.asked import KEYS
+from studies.tuning.trials import tuning_of
 
 quiet, here = no_figures, in_this_process
 

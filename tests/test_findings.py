@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from test_measured import flat
 
-from studies.findings import findings
 from studies.outcome import Outcome
+from studies.report.findings import findings
 
 DENSE = flat("Dense", "A-v0", [100, 101, 99, 100, 100], None, flops=1.0, training_seconds=np.array([0.0, 60.0]))
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from lab import Lab, sparsity
 
-from studies.evidence import BEGIN, END, with_results
-from studies.report import page
+from studies.report.evidence import BEGIN, END, with_results
+from studies.report.page import page
 from studies.store import Store
 
 HOSTILE = "<script>alert(1)</script> & \"q\" 'a' $x$ 稀疏"

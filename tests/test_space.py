@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from studies.problems import BadInput
-from studies.space import Range, Space, Values, shares, trials
+from studies.tuning.space import Range, Space, Values, shares, trials
 
 LISTS = st.lists(st.integers(0, 50), min_size=1, max_size=5, unique=True).map(lambda v: Values(tuple(v)))
 RANGES = st.builds(

@@ -14,12 +14,12 @@ import pytest
 from lab import ENV, FILE, REGISTRY, Answer, Lab, a_lab, draw_nothing, no_figures
 from test_tuning import RATE, tuning
 
-from studies.claims import claims
 from studies.outcome import Outcome, Status
 from studies.read import study_from
-from studies.trials import Tuning
-from studies.tuned import Tuned, choose, tuned_tables
-from studies.tuning_table import comma_separated, in_md, in_text, trials_sheet, warnings_of
+from studies.tuning.chosen import Tuned, choose, tuned_tables
+from studies.tuning.claims import claims
+from studies.tuning.trials import Tuning
+from studies.tuning.words import comma_separated, in_md, in_text, trials_sheet, warnings_of
 
 lab, quiet = a_lab, no_figures
 

@@ -13,8 +13,8 @@ from test_cli_bad_input import refused
 
 from studies.problems import BadInput
 from studies.read import study_from
-from studies.trials import Tuning, tuning_of
-from studies.tuning import FIRST_SEED, read_tune
+from studies.tuning.asked import FIRST_SEED, read_tune
+from studies.tuning.trials import Tuning, tuning_of
 
 lab, quiet = a_lab, no_figures
 

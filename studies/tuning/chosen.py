@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from studies.outcome import Outcome
-from studies.reach import entry_of
-from studies.space import Trial
 from studies.statistics import Baseline, random_policy, score, standing
 from studies.study import shown_value
-from studies.trials import Tuning
+from studies.tuning.reach import entry_of
+from studies.tuning.space import Trial
+from studies.tuning.trials import Tuning
 
 NAN = float("nan")
 

@@ -13,9 +13,9 @@ from registry.signature import fit
 from sparsity import Method
 from studies.places import read_row
 from studies.problems import BadInput
-from studies.space import Range, Space, Values
 from studies.spec import PART_FIELDS, Choice, is_sparse, own_fields, takes
 from studies.study import Study
+from studies.tuning.space import Range, Space, Values
 
 _FIELDS: Final = tuple(Method.__dataclass_fields__)
 _OF_EVENTS: Final = ("prune", "grow", "born", "spread", "readmit", "scope", "swap_scope", "event", "traces")

@@ -11,7 +11,7 @@ import numpy as np
 
 from studies.power import pooled_deviation, seeds_needed, upper_deviation
 from studies.statistics import Baseline, random_policy
-from studies.tuned import Tuned
+from studies.tuning.chosen import Tuned
 
 SHARES: Final = (0.05, 0.1, 0.2)
 """Differences that one may want to claim, of what the reference row has over the random policy."""

@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rl.files import write_atomically
-from studies import setting
 from studies.figures.page import NothingToDraw
-from studies.findings import findings
 from studies.formats import FALLEN, Sheet, template
 from studies.measured import reference_label
 from studies.outcome import Clock, Outcome, by_clock
@@ -20,6 +18,8 @@ from studies.outcomes import WORLD_KEYS, collect
 from studies.plot import figures_of
 from studies.problems import BadInput, clean, visible
 from studies.read import read_file
+from studies.report import setting
+from studies.report.findings import findings
 from studies.reported import reported
 from studies.statistics import score, standing, summary
 from studies.store import CONTENTS, STUDY, WORLD, Store

@@ -1,7 +1,7 @@
 """A study's results written into a page of Markdown, between its markers, from a store that stands beside it.
 
-`python -m studies.evidence README.md results readme --clock cpu` writes the findings, the table and the figures of the
-study `readme` of the store `results` between `<!-- results -->` and `<!-- /results -->`. Figures are kept in
+`python -m studies.report.evidence README.md results readme --clock cpu` writes the findings, the table and the figures
+of the study `readme` of the store `results` between `<!-- results -->` and `<!-- /results -->`. Figures are kept in
 `results/figures`.
 """
 
@@ -19,11 +19,11 @@ import tyro
 from tyro.conf import Positional
 
 from rl.files import write_atomically
-from studies.findings import findings
 from studies.formats import in_markdown
 from studies.outcome import Clock, by_clock
 from studies.outcomes import collect
 from studies.plot import FIGURES
+from studies.report.findings import findings
 from studies.store import Store
 from studies.table import table
 
@@ -73,7 +73,7 @@ class Words:
 
 def main(arguments: Sequence[str]) -> None:
     """Draw the figures, then write the page."""
-    words = tyro.cli(Words, args=arguments, prog="python -m studies.evidence")
+    words = tyro.cli(Words, args=arguments, prog="python -m studies.report.evidence")
     store, folder = Store(words.store), words.store / "figures"
     text = results(store, words.name, clock=words.clock, figures=f"{words.store}/figures")
     page = with_results(words.page.read_text(), text)

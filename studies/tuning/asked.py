@@ -8,7 +8,7 @@ from typing import Any, Final, get_args
 
 from registry import nearest
 from studies.problems import BadInput
-from studies.space import Search
+from studies.tuning.space import Search
 
 FIRST_SEED: Final = 1_000_000
 """Tuning seeds begin here unless they are listed, so that reporting seeds may grow without meeting them."""

@@ -8,12 +8,12 @@ from typing import Any
 
 from registry import Registry, nearest
 from studies.problems import BadInput
-from studies.reach import entry_of, is_dense, reached, read_space
 from studies.read import study_from
-from studies.space import Space, Trial, trials
 from studies.spec import Choice
 from studies.study import Study
-from studies.tuning import Tune, read_tune
+from studies.tuning.asked import Tune, read_tune
+from studies.tuning.reach import entry_of, is_dense, reached, read_space
+from studies.tuning.space import Space, Trial, trials
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,17 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final
 
-from studies.claims import SHARES, Claim, Needed
 from studies.formats import Cells, Sheet, in_csv, in_markdown, markdown
 from studies.outcome import Outcome
 from studies.power import ALPHA, CONFIDENCE, MOST, POWER
 from studies.problems import clean
-from studies.space import Trial
 from studies.statistics import score, standing, window
 from studies.study import shown_value
 from studies.table import WRITERS
-from studies.trials import Tuning
-from studies.tuned import Tried, Tuned
+from studies.tuning.chosen import Tried, Tuned
+from studies.tuning.claims import SHARES, Claim, Needed
+from studies.tuning.space import Trial
+from studies.tuning.trials import Tuning
 from studies.words import ABSENT, number
 
 CHOSEN: Final = "* "
