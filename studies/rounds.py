@@ -132,7 +132,7 @@ class Rounds:
             self._failures[run_id] = cause
         waiting = self._waiting.pop(run_id, [])
         if status == "done":
-            self._queue.extendleft(reversed(waiting))  # Before the seeds that follow.
+            self._queue.extendleft(reversed(waiting))  # Theirs is the longest way, and other seeds follow.
         elif cause == HELD_BY_ANOTHER:
             for each in waiting:
                 self._end(each, "failed", HELD_BY_ANOTHER)
