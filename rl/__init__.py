@@ -1,6 +1,6 @@
 """Deep reinforcement learning for continuous actions, ignorant of sparsity: agents, memory, training."""
 
-from rl.agent import Agent, Batch, Learner
+from rl.agent import Agent, Batch, Learner, Policy
 from rl.asking_replays import dynamic, reviewed
 from rl.checkpoint import WeightsRefused, load_weights, save_weights
 from rl.ddpg import ddpg
@@ -30,6 +30,7 @@ __all__ = [
     "Evaluation",
     "GaussianActor",
     "Learner",
+    "Policy",
     "PopulationLinear",
     "RandomPolicy",
     "Record",

@@ -41,6 +41,19 @@ class Learner(NamedTuple):
     """Agent updates per optimiser step."""
 
 
+class Policy(Protocol):
+    """Acts in [-1, 1]: an agent, or no more of one than it takes to act."""
+
+    def act(self, observation: NDArray[Any], *, explore: bool) -> NDArray[np.float32]:
+        """An action of shape (action_size,), in [-1, 1], for one observation of shape (observation_size,)."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that later actions depend on. Tensors are references, as in torch: copy to keep."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` gave; from there on it repeats itself bit for bit."""
+
+
 class Agent(Protocol):
     """Acts in [-1, 1] and learns. It knows its networks, and nothing of what hangs on their optimisers.
 

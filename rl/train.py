@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from rl.agent import Agent, Batch
+from rl.agent import Agent, Batch, Policy
 from rl.environment import Environment, environment_state, load_environment_state
 from rl.replay import Replay
 from rl.settings import demand
@@ -52,7 +52,10 @@ Numbers = TypeVar("Numbers", float, NDArray[np.float32], tuple[float, ...])
 
 
 class Training:
-    """Train for `steps` environment steps, one update a step after the first `warmup` of uniform actions.
+    """Train for `steps` environment steps, one update a step after the first `warmup`.
+
+    Those act uniformly at random, or as `warmup_policy` does when it explores: the initial samples of Sokar et al. 2022
+    (Fig. 4). It learns nothing, and is let go with its last action.
 
     Iterating carries it out and gives its records. It evaluates at step 0, every `eval_every` steps and at the end,
     `episodes` episodes each. `evaluation_env` is an environment of its own, and every consumer of randomness has its
@@ -73,6 +76,7 @@ class Training:
         eval_every: int,
         episodes: int,
         signals_every: int = 1000,
+        warmup_policy: Policy | None = None,
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
@@ -82,7 +86,7 @@ class Training:
         self._seed, self._steps, self._warmup = seed, steps, warmup
         self._eval_every, self._episodes, self._signals_every = eval_every, episodes, signals_every
         self._sampling: dict[str, Any] = {"device": device, "dtype": dtype}
-        self._warmup_actions = numpy_generator(stream(seed, "warmup"))
+        self._warmup_actions, self._warmup_policy = numpy_generator(stream(seed, "warmup")), warmup_policy
         self._draws = numpy_generator(stream(seed, "replay"))
         self._figures = Means()
         self._evaluations = 0
@@ -109,7 +113,7 @@ class Training:
 
             # Act
             if step <= self._warmup:
-                action = self._warmup_actions.uniform(-1, 1, action_size).astype(np.float32)
+                action = self._warmup_action(observation, action_size)
             else:
                 action = _finite("action", agent.act(observation, explore=True), step)
             seen, reward, terminated, truncated, _ = env.step(action)
@@ -143,6 +147,14 @@ class Training:
                 return_, length = 0.0, 0
                 yield ended
 
+    def _warmup_action(self, observation: NDArray[np.float32], action_size: int) -> NDArray[np.float32]:
+        policy = self._warmup_policy
+        if policy is None:
+            return self._warmup_actions.uniform(-1, 1, action_size).astype(np.float32)
+        if self.step == self._warmup:
+            self._warmup_policy = None  # It may hold as much memory as the agent.
+        return _finite("action of the warm-up's policy", policy.act(observation, explore=True), self.step)
+
     def _evaluation(self) -> Evaluation:
         """The first start comes from the seed and the evaluation's number alone, equal for every method.
 
@@ -161,11 +173,12 @@ class Training:
         """What goes on beside agent and replay: counters, generators, environments, gradients that Signals will read.
 
         To be had when an Episode has just come; RuntimeError in the midst of one, as an environment's inner state
-        cannot be kept. Tensors are references: copy to keep.
+        cannot be kept. Tensors are references: copy to keep. While the warm-up's policy acts, its state is among them.
         """
         if self._observation is not None:
             raise RuntimeError("an episode is under way: its state can be kept when its Episode has come")
-        return {
+        policy = {} if self._warmup_policy is None else {"warmup_policy": self._warmup_policy.state_dict()}
+        return policy | {
             "step": self.step,
             "updates": self.updates,
             "evaluations": self._evaluations,
@@ -178,11 +191,20 @@ class Training:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a saved state. Agent, replay, and whatever hangs on the agent: load them before this call."""
+        """Go on from a saved state. Agent, replay, and whatever hangs on the agent: load them before this call.
+
+        Within the warm-up it takes a policy like the one that acted; past it none is needed.
+        """
         self.step, self.updates = int(state["step"]), int(state["updates"])
         self._evaluations, self._observation = int(state["evaluations"]), None
         self._figures.load_state_dict(state["figures"])
         self._warmup_actions.bit_generator.state = state["warmup"]
+        if "warmup_policy" not in state:
+            self._warmup_policy = None
+        elif self._warmup_policy is None:
+            raise ValueError("this state is of a warm-up with a policy: give `warmup_policy` one like it")
+        else:
+            self._warmup_policy.load_state_dict(state["warmup_policy"])
         self._draws.bit_generator.state = state["draws"]
         for name, parameters in self._parameters():
             for parameter, gradient in zip(parameters, state["gradients"][name], strict=True):
@@ -209,7 +231,7 @@ def _ahead(agent: Agent) -> dict[str, Any]:
 def _mean_action(
     agent: Agent, observation: NDArray[np.float32], action: NDArray[np.float32], learned: bool
 ) -> NDArray[Any]:
-    """What the policy does without noise; an action at random is its own mean."""
+    """What the policy does without noise; an action of the warm-up is its own mean."""
     if not learned:
         return action
     example = next(agent.learners()[0].module.parameters())

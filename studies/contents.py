@@ -36,6 +36,8 @@ class Run:
     device: str = "cpu"
     foreign: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of the source of every chosen part that is not ours."""
+    donor: Run | None = None
+    """The run whose final policy acts in the warm-up, a finished one; None is uniform actions."""
 
     @property
     def id(self) -> str:
@@ -48,8 +50,9 @@ class Run:
         return max(0, self.steps - self.warmup)
 
     def contents(self) -> dict[str, Any]:
-        """Everything that decides the results, as JSON values."""
-        return {
+        """Everything that decides the results, as JSON values. Without a donor there is no word of one."""
+        donor = {} if self.donor is None else {"donor": self.donor.contents()}
+        return donor | {
             "results": RESULTS_VERSION,
             "env": self.env,
             "agent": part_words(self.agent),
@@ -81,6 +84,7 @@ class Run:
             execution=contents["execution"],
             device=contents["device"],
             foreign=contents["foreign"],
+            donor=cls.from_contents(contents["donor"]) if "donor" in contents else None,
         )
 
 

@@ -59,6 +59,7 @@ class StudyFile:
     axes: dict[str, list[Any]] = None  # type: ignore[assignment]
     settings: dict[str, Words] = None  # type: ignore[assignment]
     warmup: Whole = 1000
+    donor: Whole = 0
     eval_every: Whole | None = None
     episodes: Whole = 5
     random_episodes: Whole = 30
@@ -78,7 +79,7 @@ KEYS = tuple(f.name for f in fields(StudyFile))
 _SHAPES = {
     **dict.fromkeys(("agents", "envs"), "a list of names"),
     **dict.fromkeys(("name", "question", "execution", "device", "preset"), "text"),
-    **dict.fromkeys(("steps", "warmup", "eval_every", "episodes", "random_episodes"), "a whole number"),
+    **dict.fromkeys(("steps", "warmup", "donor", "eval_every", "episodes", "random_episodes"), "a whole number"),
     **dict.fromkeys(("all", "settings", "tune"), "a table"),
     "seeds": "a whole number (how many: 5) or a list of them (which: [0, 1, 2])",
     "densities": "a list of numbers in (0, 1], or of tables by learner",
@@ -230,6 +231,7 @@ def study_from(
         axes={key: tuple(values) for key, values in (file.axes or {}).items()},
         settings=file.settings or {},
         warmup=file.warmup,
+        donor=file.donor,
         eval_every=file.eval_every,
         episodes=file.episodes,
         random_episodes=file.random_episodes,

@@ -6,13 +6,15 @@ import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from registry import Bound
 from studies.contents import Run
+from studies.donors import lacking
 from studies.executors.process import LEFT, Job, how
 from studies.options import Options
+from studies.outcome import Status
 from studies.progress import Progress
 from studies.store import Store
 
@@ -23,28 +25,52 @@ LOOK: Final = 1.0
 """Seconds between two looks at a run that somebody else holds."""
 
 
+class Jobs(Iterator[Job]):
+    """Jobs as they are asked for. After there was none there may be more, once a run has ended that others wait for."""
+
+    def __init__(self, take: Callable[[], Job | None]) -> None:
+        self._take = take
+
+    def __next__(self) -> Job:
+        job = self._take()
+        if job is None:
+            raise StopIteration
+        return job
+
+
 class Rounds:
-    """Gives jobs to an executor until every run is finished, has failed, or is left to whoever holds it."""
+    """Gives jobs to an executor until every run is finished, has failed, or is left to whoever holds it.
+
+    A run whose donor is among them comes once that is done, and fails with it.
+    """
 
     def __init__(self, store: Store, runs: Iterable[Run], progress: Progress, options: Options) -> None:
         self._store, self._progress, self._options = store, progress, options
-        self._queue = deque(run.id for run in runs)
+        self._runs = {run.id: run for run in runs}
+        self._queue: deque[str] = deque()
+        self._waiting: dict[str, list[str]] = {}
+        """For the donor of that id."""
+        for run_id, run in self._runs.items():
+            if run.donor and run.donor.id in self._runs:
+                self._waiting.setdefault(run.donor.id, []).append(run_id)
+            else:
+                self._queue.append(run_id)
         self._tries: Counter[str] = Counter()
         self._held: list[str] = []
         self._told: set[str] = set()
         self._failures: dict[str, str] = {}
-        self._failed_before = {run_id: store.failed_at(run_id) for run_id in self._queue}
+        self._failed_before = {run_id: store.failed_at(run_id) for run_id in self._runs}
         self._bookkeeping = threading.RLock()
 
     def carry_out(self, executor: Bound) -> dict[str, str]:
         """Causes by run id of those that failed; those that diverged are results, not failures."""
         while self._queue:
-            executor(jobs=self._jobs(), report=self._hear)
+            executor(jobs=Jobs(self._next), report=self._hear)
             self._wait()
         return self._failures
 
-    def _jobs(self) -> Iterator[Job]:
-        """What is left, as it is asked for: two runners of one study come to a run at different times."""
+    def _next(self) -> Job | None:
+        """What is to be done next, looked at when it is asked for: two runners come to a run at different times."""
         while self._queue:
             run_id = self._queue.popleft()
             if self._settled(run_id):
@@ -52,7 +78,8 @@ class Rounds:
             if self._holder(run_id):
                 self._hold(run_id)
             else:
-                yield Job(run_id, self._command(run_id), self._options.stall_after)
+                return Job(run_id, self._command(run_id), self._options.stall_after)
+        return None
 
     def _settled(self, run_id: str) -> bool:
         """Whether a run needs nothing more, as somebody else has finished it or seen it fail since we began."""
@@ -90,16 +117,28 @@ class Rounds:
             self._progress.note(run_id, f"{cause.splitlines()[-1]}: {again}")
             self._queue.append(run_id)
         else:
-            try:
-                self._store.fail(run_id, cause)
-            except OSError as error:  # The others go on, and this one's cause is told at the end.
-                self._progress.note(run_id, f"why it failed cannot be kept: {error.filename}: {error.strerror}")
-            self._end(run_id, "failed", cause)
+            self._fail(run_id, cause)
 
-    def _end(self, run_id: str, status: str, cause: str) -> None:
+    def _fail(self, run_id: str, cause: str) -> None:
+        try:
+            self._store.fail(run_id, cause)
+        except OSError as error:  # The others go on, and this one's cause is told at the end.
+            self._progress.note(run_id, f"why it failed cannot be kept: {error.filename}: {error.strerror}")
+        self._end(run_id, "failed", cause)
+
+    def _end(self, run_id: str, status: Status, cause: str) -> None:
         self._progress.end(run_id, status, cause)
         if status == "failed":
             self._failures[run_id] = cause
+        waiting = self._waiting.pop(run_id, [])
+        if status == "done":
+            self._queue.extendleft(reversed(waiting))  # Theirs is the longest way, and other seeds follow.
+        elif cause == HELD_BY_ANOTHER:
+            for each in waiting:
+                self._end(each, "failed", HELD_BY_ANOTHER)
+        else:
+            for each in waiting:
+                self._fail(each, lacking(self._runs[run_id], status, cause))
 
     def _hold(self, run_id: str) -> None:
         with self._bookkeeping:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from rl.signals import Diverged
 from studies.attempts import Attempt, Superseded, begin
 from studies.build import KEEPS_MORE, keeps_all
 from studies.contents import Run, foreign_sources
+from studies.donors import NoDonor, trained
 from studies.keeping import Drifted, Keeper, last
 from studies.leaving import Leave, Notice
 from studies.options import Care
@@ -62,7 +64,9 @@ class Words:
         return float(self.values.get(name, [str(default)])[-1])
 
 
-def work(run: Run, attempt: Attempt, registry: Registry, report: Report, notice: Notice, words: Words) -> list[str]:
+def work(
+    run: Run, attempt: Attempt, store: Store, registry: Registry, report: Report, notice: Notice, words: Words
+) -> list[str]:
     """Carry a run out in an attempt's folder, from the newest checkpoint on; the names of its files."""
     now = world(registry, run.device)
     loaded, told = last(attempt, now, allow_drift="--allow-drift" in words.flags)
@@ -72,15 +76,16 @@ def work(run: Run, attempt: Attempt, registry: Registry, report: Report, notice:
     for line in told:
         report({"note": line})
     beside: dict[str, Any] = {"attempts": attempt.number}
-    changed = ""
-    attempt.note(resumed=loaded.about["step"] if loaded else 0)
+    step = loaded.about["step"] if loaded else 0
+    attempt.note(resumed=step)
+    donor, said = _donor(run, step, store, now)
     if loaded:
         kept = "" if keeps_all(run, registry, "--allow-env-import" in words.flags) else f"{run.env}: {KEEPS_MORE}"
-        said = (*loaded.about["drift"].split("; "), drift(loaded.about["world"], now), kept)
-        changed = "; ".join(dict.fromkeys(filter(None, said)))
+        said = [*loaded.about["drift"].split("; "), drift(loaded.about["world"], now), kept, *said]
         if kept:
             report({"note": f"{kept}, so that the rest is not that of an undisturbed run"})
-        beside |= {"drift": changed} if changed else {}
+    changed = "; ".join(dict.fromkeys(filter(None, said)))
+    beside |= {"drift": changed} if changed else {}
     about = {"run": run.id, "attempt": attempt.number, "world": now, "drift": changed}
     underway = Underway(
         run,
@@ -89,6 +94,7 @@ def work(run: Run, attempt: Attempt, registry: Registry, report: Report, notice:
         allow_import="--allow-env-import" in words.flags,
         loggers=words.values.get("--logger", []),
         diagnostics=diagnostics or bool(loaded and loaded.state["diagnostics"] is not None),
+        donor=donor,
         state=loaded.state if loaded else None,
     )
     keeper = Keeper(attempt, about, every=words.number("--checkpoint-every", Care.checkpoint_every), lender=loaded)
@@ -96,6 +102,15 @@ def work(run: Run, attempt: Attempt, registry: Registry, report: Report, notice:
     with closing(underway):
         diverged = _trained(underway, keeper, report, notice)
         return underway.result(diverged, beside)
+
+
+def _donor(run: Run, step: int, store: Store, now: Mapping[str, Any]) -> tuple[Path | None, list[str]]:
+    """The weights of the donor that acts from a step on, None if none does, and how its world was another."""
+    if run.donor is None or step >= run.warmup:
+        return None, []
+    weights, record = trained(run.donor, store)
+    changed = (*record.world.get("drift", "").split("; "), drift(record.world, now))
+    return weights, [f"its donor: {words}" for words in changed if words]
 
 
 def _trained(underway: Underway, keeper: Keeper, report: Report, notice: Notice) -> Diverged | None:
@@ -159,7 +174,7 @@ def _main(arguments: list[str]) -> int:
         except SystemExit as left:
             print(f"a part left the process by SystemExit({left.code})", file=sys.stderr)
             return 1
-        except (PartError, Drifted) as error:
+        except (PartError, Drifted, NoDonor) as error:
             print(error, file=sys.stderr)
             return 1
         except OSError as error:
@@ -187,7 +202,7 @@ def _carry_out(
 
     try:
         os.chdir(attempt.folder)  # mujoco writes its log into the working folder.
-        files = work(run, attempt, registry, report, notice, words)
+        files = work(run, attempt, store, registry, report, notice, words)
     except BaseException as error:
         with suppress(OSError, ValueError):
             attempt.note(ended=time.time(), by=f"{type(error).__name__}: {error}"[:1000])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from registry import Bound, Registry, part
@@ -37,6 +37,7 @@ class Plan:
     study: Study
     cells: list[Cell]
     runs: dict[str, Run]
+    """By id: those of the cells, and their donors."""
     pending: list[Run]
     room: Room
     notes: list[str] = field(default_factory=list)
@@ -61,7 +62,8 @@ def plan(study: Study, store: Store, registry: Registry, options: Options) -> Pl
         problems += bad.problems
     if problems:
         raise BadInput(*problems)
-    runs = {cell.run.id: cell.run for cell in cells}
+    rows = {cell.run.id: cell.run for cell in cells}
+    runs = rows | {run.donor.id: run.donor for run in rows.values() if run.donor}
     workers = options.workers or cores()
     problems = room(runs.values(), sizes, registry, workers).short_of_memory() or _rehearsed(cells, sizes, registry)
     if problems:
@@ -74,21 +76,33 @@ def plan(study: Study, store: Store, registry: Registry, options: Options) -> Pl
     finished = [run_id for run_id in runs if store.is_finished(run_id)]
     plain = [run_id for run_id in finished if not (store.run_folder(run_id) / DIAGNOSTICS).is_file()]
     damaged = {run_id: files for run_id in finished if (files := store.verify(run_id))}
-    place = {seed: i for i, seed in enumerate(study.seeds)}
-    # Seed by seed, so that what is there at any time compares all rows; the random policy, which takes a moment, last.
-    pending = sorted(
-        (run for run in runs.values() if run.id not in finished or run.id in damaged),
-        key=lambda run: place[run.seed] if run.steps else len(place),
-    )
+    done = set(finished) - damaged.keys()
+    pending = _in_order([run for run in rows.values() if run.id not in done], done, study.seeds)
+    damaged = {run.id: damaged[run.id] for run in pending if run.id in damaged}
     there = checkpoint_bytes(store, pending)
     needed = room(pending, sizes, registry, workers, kept=options.keep_buffers, there=there)
     if problems := needed.short_of_disk(store.root):
         raise BadInput(*problems)
-    notes = _notes(study, cells, runs, options, registry) + _inexact(pending, registry, options)
+    notes = _notes(study, cells, rows, options, registry) + _inexact(pending, registry, options)
     if options.diagnostics and plain:
         notes.append(f"{len(plain)} finished runs were made without diagnostics, and stay as they are")
     notes += [f"not as written, so this run is done again: {files[0]}" for files in damaged.values()]
     return Plan(study, cells, runs, pending, needed, notes)
+
+
+def _in_order(runs: Sequence[Run], done: Collection[str], seeds: Sequence[int]) -> list[Run]:
+    """Runs to carry out, with those of their donors that are not done.
+
+    Seed by seed, so that what is there at any time compares all rows: of a seed donors first, for others wait for them.
+    The random policy, which takes a moment, comes last.
+    """
+    donors = {run.donor.id: run.donor for run in runs if run.donor and run.donor.id not in done}
+    place = {seed: i for i, seed in enumerate(seeds)}
+
+    def key(run: Run) -> tuple[int, int]:
+        return (place[run.seed] if run.steps else len(place), 0 if run.id in donors else 2 if run.donor else 1)
+
+    return sorted(({run.id: run for run in runs} | donors).values(), key=key)
 
 
 def carry_out(plan: Plan, store: Store, text: str, registry: Registry, options: Options) -> dict[str, str]:
@@ -100,7 +114,8 @@ def carry_out(plan: Plan, store: Store, text: str, registry: Registry, options: 
         return {}
     for run in plan.pending:
         store.prepare(run)
-    labels = {cell.run.id: _label(cell) for cell in plan.cells}
+    labels = {cell.run.donor.id: _donor_label(cell, cell.run.donor) for cell in plan.cells if cell.run.donor}
+    labels |= {cell.run.id: _label(cell) for cell in plan.cells}
     with Progress(labels, [run.id for run in plan.pending]) as progress:
         return Rounds(store, plan.pending, progress, options).carry_out(_executor(registry, options))
 
@@ -123,8 +138,10 @@ def estimate(
     workers = options.workers or cores()
     buffers, free = plan.room.buffers / 1e9, free_disk(store.root) / 1e9
     results, checkpoints = plan.room.results / 1e6 + 0.1, plan.room.checkpoints / 1e6
+    donors = len(plan.runs.keys() - {cell.run.id for cell in plan.cells})
+    beside = f", {donors} of them donors of others alone" if donors else ""
     return {
-        "runs": f"{len(plan.runs)} ({len(plan.pending)} to do)",
+        "runs": f"{len(plan.runs)} ({len(plan.pending)} to do){beside}",
         "hours": f"about {hours(plan.pending, workers, seconds_per_update)} with {workers} workers",
         "memory": f"about {0.7 * workers + buffers:.1f} GB, {buffers:.1f} GB of it replay buffers",
         "disk": f"about {results:.1f} MB in {store.root}, and up to {checkpoints:,.1f} MB for checkpoints "
@@ -181,7 +198,7 @@ def _rehearsed(cells: Sequence[Cell], sizes: Mapping[str, tuple[int, int]], regi
     seen: set[str] = set()
     called: set[str] = set()
     for cell in cells:
-        contents = cell.run.contents() | {"seed": 0}
+        contents = replace(cell.run, seed=0, donor=None).contents()
         if canonical(contents) in seen:
             continue
         seen.add(canonical(contents))
@@ -275,3 +292,8 @@ def _label(cell: Cell) -> str:
     density = "" if cell.density is None else f" {cell.density:g}"
     axes = "".join(f" {key}={value}" for key, value in cell.axes.items())
     return clean(f"{cell.label}{density}{axes} {cell.run.env} seed {cell.run.seed}")
+
+
+def _donor_label(cell: Cell, donor: Run) -> str:
+    axes = {key: value for key, value in cell.axes.items() if key not in ("donor", "steps")}
+    return f"{_label(replace(cell, axes=axes))}, donor of {donor.steps:,} steps"

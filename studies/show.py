@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
 
 from registry import KINDS, Entry, Kind, Registry
 from studies.formats import in_markdown
@@ -14,7 +14,7 @@ from studies.pages import cited, method_page
 from studies.problems import clean
 from studies.read import CATALOGUE
 from studies.runner import Plan
-from studies.store import Store
+from studies.store import Store, run_ids
 from studies.tuning.trials import Tuning
 
 
@@ -109,20 +109,26 @@ def study_list(store: Store) -> str:
 def status(name: str, store: Store) -> str:
     """Runs by state, every failure with its cause, and from where unfinished ones can go on."""
     cells = store.cells(name)
-    standing = {run_id: store.standing(run_id) for run_id in {cell["run"] for cell in cells}}
+    standing = {run_id: store.standing(run_id) for run_id in run_ids(cells)}
     lines = [f"{name}: {_standing(Counter(run.status for run in standing.values()))}"]
     if again := sum(run.attempts > 1 for run in standing.values()):
         lines.append(f"  {again} took more than one attempt")
-    for cell in cells:
-        run = standing[cell["run"]]
+    for run_id, place in _places(cells):
+        run = standing[run_id]
         last = (run.cause.strip().splitlines() or ["no message"])[-1]
         told = [clean(last)] if run.status in ("failed", "diverged") else []
         told += [f"can go on from step {run.saved:,}"] if run.saved else []
         if told:
-            lines.append(
-                f"  {run.status}: {clean(cell['label'])} seed {cell['seed']} ({cell['run']}): {'; '.join(told)}"
-            )
+            lines.append(f"  {run.status}: {place} ({run_id}): {'; '.join(told)}")
     return "\n".join(lines)
+
+
+def _places(cells: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """The run of every cell with its row and seed, then donors that are no rows themselves."""
+    rows = [(cell["run"], f"{clean(cell['label'])} seed {cell['seed']}") for cell in cells]
+    among = {run_id for run_id, _ in rows}
+    donors = {cell["donor"]: f"{row}, a donor" for cell, (_, row) in zip(cells, rows, strict=True) if "donor" in cell}
+    return rows + [(run_id, place) for run_id, place in donors.items() if run_id not in among]
 
 
 def part_list(registry: Registry, kind: str | None) -> str:
@@ -186,8 +192,7 @@ def _maker(entry: Entry) -> str:
 
 
 def _counts(name: str, store: Store) -> Counter[str]:
-    runs = {cell["run"] for cell in store.cells(name)}
-    return Counter(store.status(run_id)[0] for run_id in runs)
+    return Counter(store.status(run_id)[0] for run_id in run_ids(store.cells(name)))
 
 
 def _standing(counts: Counter[str]) -> str:

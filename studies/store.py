@@ -14,7 +14,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -330,7 +330,7 @@ class Store:
 
     def verify_study(self, name: str) -> tuple[int, list[str]]:
         """How many finished runs a study has, and files of it that are not as they were written."""
-        runs, folder = sorted({cell["run"] for cell in self.cells(name)}), self.study_folder(name)
+        runs, folder = sorted(run_ids(self.cells(name))), self.study_folder(name)
         try:
             whole = _holds(folder / STUDY, self._listed(name)["study"])
         except OSError:
@@ -345,7 +345,8 @@ class Store:
             listed = ", ".join(known) or "none"
             raise BadInput(f"the store {self.root} has no study {name!r}. {nearest(name, known)}Known: {listed}")
         cells: list[dict[str, Any]] = self._listed(name)["cells"]
-        foreign = [cell["run"] for cell in cells if not _RUN_ID.fullmatch(str(cell["run"]))]
+        given = (cell[key] for cell in cells for key in ("run", "donor") if key in cell)
+        foreign = [run_id for run_id in given if not _RUN_ID.fullmatch(str(run_id))]
         if foreign:
             raise Damaged(f"{self.study_folder(name) / CELLS} lists {foreign[0]!r}, which is no run's id")
         return cells
@@ -419,7 +420,8 @@ def _locked(lock: TextIO) -> bool:
 
 
 def _cell_words(cell: Cell) -> dict[str, Any]:
-    return {
+    donor = {} if cell.run.donor is None else {"donor": cell.run.donor.id}
+    return donor | {
         "run": cell.run.id,
         "label": cell.label,
         "agent": cell.run.agent.name,
@@ -428,6 +430,11 @@ def _cell_words(cell: Cell) -> dict[str, Any]:
         "seed": cell.run.seed,
         "axes": dict(cell.axes),
     }
+
+
+def run_ids(cells: Iterable[Mapping[str, Any]]) -> set[str]:
+    """The runs of a study's cells, and their donors."""
+    return {cell[key] for cell in cells for key in ("run", "donor") if key in cell}
 
 
 def _holds(path: Path, digest: str) -> bool:

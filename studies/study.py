@@ -61,6 +61,8 @@ class Study:
     axes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     warmup: int = 1000
+    donor: int = 0
+    """Environment steps of each run's donor, whose policy acts in the warm-up; 0 is uniform actions."""
     eval_every: int | None = None
     """Environment steps between evaluations; None is a twentieth of the run."""
     episodes: int = 5
@@ -103,17 +105,22 @@ class Study:
         """What is wrong with the study's numbers: the key, and the problem."""
         problems = [
             (name, f"must be at least {least}, not {getattr(self, name)}")
-            for name, least in (("steps", 1), ("warmup", 0), ("episodes", 1), ("random_episodes", 0), ("eval_every", 1))
+            for name, least in _LEAST.items()
             if getattr(self, name) is not None and getattr(self, name) < least
         ]
         problems += [
             (name, f"must be at most 10**12, not {getattr(self, name)}")
-            for name in ("steps", "warmup", "episodes", "random_episodes", "eval_every")
+            for name in _LEAST
             if getattr(self, name) is not None and getattr(self, name) > MOST
         ]
         if self.warmup >= 0 and self.warmup >= self.steps >= 1:
             leaves = f"{self.warmup} leaves none of {self.steps} steps to train: lower it, say by --set warmup=0"
             problems.append(("warmup", leaves))
+        if self.donor > 0 and self.warmup == 0:
+            problems.append(("donor", "has no effect where there is no warm-up to act in: raise warmup, or take 0"))
+        elif 0 < self.donor <= self.warmup:
+            untrained = f"{self.donor} steps end with a warm-up of {self.warmup}, before it learns: take more, or 0"
+            problems.append(("donor", untrained))
         if not isinstance(self.seeds, range):
             outside = [seed for seed in self.seeds if not 0 <= seed < 2**32]
             problems += [("seeds", f"must lie in 0 ... 2**32 - 1, not {seed}") for seed in outside]
@@ -231,19 +238,26 @@ class Study:
         axes: Mapping[str, Any],
         registry: Registry,
     ) -> Run:
-        numbers: dict[str, Any] = {"steps": self.steps, "warmup": self.warmup, "episodes": self.episodes}
+        numbers: dict[str, Any] = {name: getattr(self, name) for name in _RUN_AXES}
         numbers |= {name: fit(value, int, f"[axes] {name}") for name, value in axes.items()}
         wrong = replace(self, **numbers).misnumbered() if axes else []
         if wrong:
             raise PartError("; ".join(f"[axes] {key}: {problem}" for key, problem in wrong))
-        eval_every = self.eval_every or max(1, numbers["steps"] // 20)
         replay = resolved("replay", self.replay, registry)
         wrappers = tuple(resolved("wrapper", words, registry) for words in self.wrappers)
         run = Run(
-            env, agent, methods, seed, numbers["steps"], numbers["warmup"], eval_every, numbers["episodes"],
-            replay, wrappers, execution, self.device,
+            env, agent, methods, seed, numbers["steps"], numbers["warmup"], self._eval_every(numbers["steps"]),
+            numbers["episodes"], replay, wrappers, execution, self.device,
         )  # fmt: skip
-        return replace(run, foreign=foreign_sources(run, registry))
+        run = replace(run, foreign=foreign_sources(run, registry))
+        return self._with_donor(run, numbers["donor"]) if numbers["donor"] else run
+
+    def _eval_every(self, steps: int) -> int:
+        return self.eval_every or max(1, steps // 20)
+
+    def _with_donor(self, run: Run, steps: int) -> Run:
+        """The run, begun by its own like of so many steps: the very run that this study would have of that length."""
+        return replace(run, donor=replace(run, steps=steps, eval_every=self._eval_every(steps)))
 
     def _execution(
         self, agent: Part, methods: Mapping[str, Method], holdable: Collection[str], registry: Registry
@@ -306,7 +320,9 @@ class Study:
         return problems
 
 
-_RUN_AXES = ("steps", "warmup", "episodes")
+_LEAST = {"steps": 1, "warmup": 0, "donor": 0, "episodes": 1, "random_episodes": 0, "eval_every": 1}
+"""The least that a study's numbers can be."""
+_RUN_AXES = ("steps", "warmup", "episodes", "donor")
 _METHOD_FIELDS = tuple(Method.__dataclass_fields__)
 
 

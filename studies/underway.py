@@ -21,6 +21,7 @@ from studies.build import build_agent, build_environment, build_replay
 from studies.clock import Clock
 from studies.contents import Run, canonical
 from studies.diagnostics import Diagnostics
+from studies.donors import Donor, donor_policy
 from studies.loggers import TRAINING
 from studies.rows import Rows
 from studies.store import DIAGNOSTICS, EVALUATIONS, RESULT, TOPOLOGIES, TOPOLOGY, WEIGHTS, WORLD
@@ -37,7 +38,7 @@ class Underway:
 
     `loggers` get the training signals beside `csv`; what they write into the folder goes on with the run, as do all
     files in there, but the store does not answer for it. `diagnostics` are written too
-    if asked for, and change nothing else.
+    if asked for, and change nothing else. `donor` are the weights of the run's donor, needed until the warm-up is over.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Underway:
         allow_import: bool = False,
         loggers: Sequence[str] = (),
         diagnostics: bool = False,
+        donor: Path | None = None,
         state: Mapping[str, Any] | None = None,
     ) -> None:
         self._run, self._folder, self._registry = run, folder, registry
@@ -83,12 +85,23 @@ class Underway:
                 warmup=run.warmup,
                 eval_every=run.eval_every,
                 episodes=run.episodes,
+                warmup_policy=self._warmup_policy(sizes(env), donor, state),
                 device=torch.device(run.device),
                 dtype=torch.float32,
             )
             if state:
                 self._load(state)
             self._stack = stack.pop_all()
+
+    def _warmup_policy(
+        self, sizes: tuple[int, int], donor: Path | None, state: Mapping[str, Any] | None
+    ) -> Donor | None:
+        run = self._run
+        if run.donor is None or (state and state["training"]["step"] >= run.warmup):
+            return None
+        if donor is None:
+            raise ValueError(f"run {run.id} begins with the policy of run {run.donor.id}: its weights are needed")
+        return donor_policy(run, donor, sizes, self._registry)
 
     def close(self) -> None:
         self._stack.close()

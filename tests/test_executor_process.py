@@ -8,12 +8,14 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from studies.executors.local import local
 from studies.executors.process import Child, Job, carry_out
+from studies.rounds import Jobs
 
 WARNED = "import os, signal, sys; print('UserWarning: old', file=sys.stderr, flush=True); "
 
@@ -81,6 +83,24 @@ def test_a_run_without_a_new_step_is_killed_though_it_talks() -> None:
     *_, last = records(code, stall_after=0.5)
     assert last["ended"] == -signal.SIGKILL
     assert last["cause"] == "stalled: no new step in 0.5 s after step 5"
+
+
+def test_a_job_that_comes_with_the_end_of_another_is_taken_while_a_third_is_at_work(tmp_path: Path) -> None:
+    """Runs wait for their donors, and workers for runs: neither for the end of a round."""
+    slow = f"import os, time\nwhile not os.path.exists({str(tmp_path / 'late')!r}): time.sleep(0.02)"
+    codes = {"donor": "", "slow": slow, "late": f"open({str(tmp_path / 'late')!r}, 'w')"}
+    ready, ended = ["slow", "donor"], []
+
+    def take() -> Job | None:
+        return Job(name := ready.pop(), (sys.executable, "-S", "-c", codes[name])) if ready else None
+
+    def report(run_id: str, record: Mapping[str, Any]) -> None:
+        ended.append((run_id, record["ended"]))
+        if run_id == "donor":
+            ready.append("late")
+
+    local(Jobs(take), report, workers=3)
+    assert ended == [("donor", 0), ("late", 0), ("slow", 0)]
 
 
 def test_an_interrupt_while_runs_are_told_to_leave_ends_them(monkeypatch: pytest.MonkeyPatch) -> None:

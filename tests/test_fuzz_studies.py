@@ -230,7 +230,9 @@ def unknown(tables: Mapping[str, Any]) -> list[str]:
         found += [f"{label}.{key}" for key in _unknown_in_row(row, learners)]
     known = {setting.name for agent in agents for setting in REGISTRY.entry("agent", agent).settings} | {"hidden"}
     found += [key for words in (tables.get("settings") or {}).values() for key in words if key not in known]
-    found += [key for key in tables.get("axes") or {} if key not in {*known, *FIELDS, "steps", "warmup", "episodes"}]
+    found += [
+        key for key in tables.get("axes") or {} if key not in {*known, *FIELDS, "steps", "warmup", "episodes", "donor"}
+    ]
     for density in tables.get("densities", ()):
         found += [key for key in density if key not in learners] if isinstance(density, Mapping) else []
     for kind, choices in (("replay", [tables.get("replay")]), ("wrapper", tables.get("wrappers", []))):

@@ -87,6 +87,72 @@ def test_warm_up_acts_uniformly_and_learns_nothing() -> None:
     assert actions.std() == pytest.approx(3**-0.5, rel=0.05)
 
 
+class Counting:
+    """Acts 1/100, 2/100, ...: what a policy does, as a number that it goes on from."""
+
+    def __init__(self) -> None:
+        self.acted = 0
+
+    def act(self, observation: Any, *, explore: bool) -> Any:
+        assert explore
+        self.acted += 1
+        return np.array([self.acted / 100], dtype=np.float32)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"acted": self.acted}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.acted = state["acted"]
+
+
+def begun(policy: Any, replay: UniformReplay, *, learner: TD3 | None = None, **plan: int) -> Training:
+    """A training of 30 steps, of which a policy does the first 12; episodes have five."""
+    plan = {"seed": 0, "steps": 30, "warmup": 12, "eval_every": 10, "episodes": 1} | plan
+    learner = learner or agent(1, exploration_noise=0.0)
+    envs = Paid(length=5), Paid(length=5)
+    return Training(learner, *envs, replay, warmup_policy=policy, device=CPU, dtype=torch.float32, **plan)  # type: ignore[arg-type]
+
+
+def test_the_samples_of_a_warm_up_are_those_of_its_policy_and_the_agent_s_come_after() -> None:
+    replay, policy = uniform(1, 1, capacity=100), Counting()
+    list(begun(policy, replay))
+    actions = replay.state_dict()["rows"][:, 1]
+    assert np.allclose(actions[:12], np.arange(1, 13) / 100)
+    assert policy.acted == 12, "neither evaluations nor later steps ask it"
+    assert not torch.isin(actions[12:], torch.arange(13, 31) / 100).any()
+
+
+def test_a_warm_up_that_goes_on_has_its_policy_go_on() -> None:
+    replay = uniform(1, 1, capacity=100)
+    stopped = begun(Counting(), replay, learner=(learner := agent(1)))
+    next(record for record in stopped if isinstance(record, Episode) and record.step == 10)
+    state = stopped.state_dict()
+    assert state["warmup_policy"] == {"acted": 10}
+    again = begun(policy := Counting(), replay, learner=learner)
+    again.load_state_dict(state)
+    list(again)
+    assert np.allclose(replay.state_dict()["rows"][:12, 1], np.arange(1, 13) / 100)
+    assert policy.acted == 12
+    with pytest.raises(ValueError, match="of a warm-up with a policy: give `warmup_policy`"):
+        begun(None, replay).load_state_dict(state)
+
+
+def test_a_policy_is_let_go_when_the_warm_up_is_over() -> None:
+    training = begun(Counting(), replay := uniform(1, 1, capacity=100))
+    late = next(training.state_dict() for record in training if isinstance(record, Episode) and record.step == 15)
+    assert "warmup_policy" not in late
+    begun(None, replay).load_state_dict(late)
+
+
+def test_a_policy_that_gives_no_number_is_found_at_once() -> None:
+    class Lost(Counting):
+        def act(self, observation: Any, *, explore: bool) -> Any:
+            return np.array([np.nan], dtype=np.float32)
+
+    with pytest.raises(Diverged, match="action of the warm-up's policy"):
+        list(begun(Lost(), uniform(1, 1, capacity=100)))
+
+
 def test_one_update_follows_each_step_after_warm_up() -> None:
     learner = agent()
     run(learner, Carry(), steps=30, warmup=12)

@@ -67,6 +67,14 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
+DONOR = {"donor": 120, "warmup": 80, "episodes": 1}
+CASES |= {
+    "donor": {**CASES["ds"], **DONOR},
+    "sparse donor": {**CASES["sparse ds"], **DONOR},
+    "sac donor": {**CASES["sac"], **DONOR},
+}
+
+
 def the_run(case: str) -> Run:
     """Some hundred updates; with events every 20 of them."""
     return a_run(**{"steps": 300, "warmup": 60, "eval_every": 75, "densities": [0.5], **CASES[case]})
@@ -75,7 +83,7 @@ def the_run(case: str) -> Run:
 def carried_out(run: Run, state: Mapping[str, Any] | None = None) -> Iterator[Underway | dict[str, bytes]]:
     """The run, whenever it rests, and in the end the bytes of its files."""
     folder = Path(mkdtemp())
-    under = Underway(run, folder, REGISTRY, diagnostics=True, state=state)
+    under = Underway(run, folder, REGISTRY, diagnostics=True, donor=weights_of_donor(run), state=state)
     try:
         for record in under.records():
             if record.get("rest"):
@@ -84,6 +92,22 @@ def carried_out(run: Run, state: Mapping[str, Any] | None = None) -> Iterator[Un
     finally:
         under.close()
     yield {name: (folder / name).read_bytes() for name in ENDS}
+
+
+DONORS: dict[str, Path] = {}
+"""Where those are whose weights were asked for."""
+
+
+def weights_of_donor(run: Run) -> Path | None:
+    """What the donor of a run ends with."""
+    if run.donor is None:
+        return None
+    if run.donor.id not in DONORS:
+        DONORS[run.donor.id] = Path(mkdtemp())
+        with closing(Underway(run.donor, DONORS[run.donor.id], REGISTRY)) as under:
+            list(under.records())
+            under.result(None, {})
+    return DONORS[run.donor.id] / "weights.safetensors"
 
 
 def end(run: Run, state: Mapping[str, Any]) -> dict[str, bytes]:
@@ -231,19 +255,33 @@ def missing(item: str) -> list[str]:
 @cache
 def started(case: str) -> Any:
     """The state of a run that has not begun."""
-    under = Underway(the_run(case), Path(mkdtemp()), REGISTRY, diagnostics=True)
+    run = the_run(case)
+    under = Underway(run, Path(mkdtemp()), REGISTRY, diagnostics=True, donor=weights_of_donor(run))
     state = copied(under.state_dict())
     under.close()
     return state
 
 
 def all_items() -> list[str]:
-    return sorted({name_of(path) for case in CASES for rest in undisturbed(case)[0][-1:] for path, _ in items(rest)})
+    ends = [rest for case in CASES for rest in (undisturbed(case)[0][0], undisturbed(case)[0][-1])]
+    return sorted({name_of(path) for rest in ends for path, _ in items(rest)})
 
 
 REDUNDANT = {
     **dict.fromkeys(("clock/all", "clock/training", "clock/at"), "time is outside the byte promise"),
     "training/evaluation_env/generator": "every evaluation begins with a seed of its own",
+    **dict.fromkeys(
+        (
+            "training/warmup_policy/updates",
+            "training/warmup_policy/smoothing",
+            "training/warmup_policy/policy_noise",
+            "training/warmup_policy/target_noise",
+            "training/warmup_policy/log_temperature",
+            "training/warmup_policy/temperature_optimizer/param_groups",
+            "training/warmup_policy/temperature_optimizer/state",
+        ),
+        "a donor acts, and learns no more",
+    ),
     "training/gradients/critic": "an update makes them anew before they are looked at",
     "agent/learners/critic/target/calls": "counts for targets that move at every n-th call, which no agent here has",
     "agent/learners/actor/target/calls": "counts for targets that move at every n-th call, which no agent here has",

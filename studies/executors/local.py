@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import Any
 
 from registry import hookimpl
-from studies.executors.process import GRACE, Child, Job, Report, carry_out
+from studies.executors.process import GRACE, LOOK, Child, Job, Report, carry_out
 
 
 def cores() -> int:
@@ -23,7 +23,8 @@ def local(jobs: Iterable[Job], report: Report, *, workers: int = 0) -> None:
     An interrupt lets them write their checkpoints; a second one ends them at once.
     """
     running: dict[str, Child] = {}
-    stopped, hearing, taking = threading.Event(), threading.Lock(), threading.Lock()
+    taken: set[str] = set()
+    stopped, hearing, taking = threading.Event(), threading.Lock(), threading.Condition()
     waiting = iter(jobs)
 
     def tell(run_id: str, record: Mapping[str, Any]) -> None:
@@ -31,14 +32,27 @@ def local(jobs: Iterable[Job], report: Report, *, workers: int = 0) -> None:
             if not stopped.is_set():  # What an interrupt ended has not failed.
                 report(run_id, record)
 
+    def take() -> Job | None:
+        """The next job; where there is none, wait while others are at work whose ends may bring some."""
+        with taking:
+            while not stopped.is_set():
+                if (job := next(waiting, None)) is not None:
+                    taken.add(job.id)
+                    return job
+                if not taken:
+                    return None
+                taking.wait(LOOK)
+        return None
+
     def work() -> None:
-        while True:
-            with taking:
-                job = None if stopped.is_set() else next(waiting, None)
-            if job is None:
-                return
-            carry_out(job, tell, lambda child, run_id=job.id: started(run_id, child))  # type: ignore[misc]
-            running.pop(job.id, None)
+        while (job := take()) is not None:
+            try:
+                carry_out(job, tell, lambda child, run_id=job.id: started(run_id, child))  # type: ignore[misc]
+            finally:
+                running.pop(job.id, None)
+                with taking:
+                    taken.discard(job.id)
+                    taking.notify_all()
 
     def started(run_id: str, child: Child) -> None:
         running[run_id] = child

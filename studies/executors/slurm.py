@@ -74,11 +74,12 @@ def slurm(
     """
     waiting: Iterator[Job] = iter(jobs)
     out: list[_Out] = []
+    refused: list[Job] = []
     desk: _Desk | None = None
     room, whole = workers or (cores() if cluster == "local" else sys.maxsize), True
     try:
         while True:
-            while len(out) < room and (job := next(waiting, None)) is not None:
+            while len(out) < room and (job := refused.pop() if refused else next(waiting, None)) is not None:
                 if desk is None:
                     asked = {"partition": partition, "account": account, "constraint": constraint}
                     desk = _Desk(_folder(job), cluster, asked, hours, memory_gb, gpus)
@@ -88,7 +89,8 @@ def slurm(
                     if not out:
                         raise BadInput(f"SLURM takes no job: {_last_line(refusal)}") from refusal
                     # A limit on jobs in the queue: what it refuses now it takes when one of ours has ended.
-                    room, waiting = len(out), _again(job, waiting)
+                    room = len(out)
+                    refused.append(job)
             if not out:
                 break
             time.sleep(POLL[cluster])
@@ -305,11 +307,6 @@ def _leave(out: Iterable[_Out], cluster: Cluster) -> None:
 def _folder(job: Job) -> Path:
     """Where submitit keeps its files: in the store, which all nodes see."""
     return Path(job.command[job.command.index("studies.run") + 1]) / "slurm"
-
-
-def _again(job: Job, jobs: Iterable[Job]) -> Iterator[Job]:
-    yield job
-    yield from jobs
 
 
 def _last_line(error: Exception) -> str:
