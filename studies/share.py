@@ -9,25 +9,25 @@ from typing import Final
 from studies.premises import unsafe
 from studies.problems import BadInput
 from studies.sealed import read_sealed, write_sealed
-from studies.store import CELLS, MANIFEST, STUDY, WEIGHTS, Damaged, Store
+from studies.store import CELLS, MANIFEST, STUDY, WEIGHTS, Damaged, Store, run_ids
 
 LEFT_OUT: Final = "left_out"
 """Of a manifest: hashes of the files that a copy was made without."""
 
 
 def share(store: Store, name: str, target: Store, *, weights: bool = False) -> int:
-    """Copy a study's file, its list of runs and its finished runs; how many of these there are now.
+    """Copy a study's file, its list of runs and its finished runs, donors among them; how many of these there are now.
 
     Every file is compared with its hash first: Damaged where one is not as written. Without `weights` a run's manifest
     says what it was left without, and the copy verifies, gives tables and figures, and is not run again. Runs that the
     target has stay as they are there. BadInput for a target that holds another study of that name.
     """
-    runs = list(dict.fromkeys(cell["run"] for cell in store.cells(name)))
+    runs = sorted(run_ids(store.cells(name)))
     if target.root.resolve() == store.root.resolve():
         raise BadInput(f"--to {target.root} is the store itself: give another folder")
     problems = unsafe(target.root, [target.study_folder(name), *map(target.run_folder, runs)])
     if not problems and (target.study_folder(name) / CELLS).is_file():
-        others = {cell["run"] for cell in target.cells(name)} - set(runs)
+        others = run_ids(target.cells(name)) - set(runs)
         problems = [f"{target.root} has another study named {name!r}, with {len(others)} other runs"] if others else []
     if problems:
         raise BadInput(*problems)

@@ -23,6 +23,7 @@ from studies.options import Options
 from studies.problems import BadInput
 from studies.read import read_file, study_from
 from studies.runner import plan
+from studies.share import share
 from studies.store import Store
 from studies.underway import Underway
 
@@ -340,6 +341,17 @@ def test_a_run_whose_donor_is_missing_or_damaged_says_what_to_do(lab: Lab) -> No
     answer = run_here(str(store.root), run.id, "--no-plugins")
     assert answer.code == 1
     assert "has failed: damaged: not as written" in answer.err
+
+
+def test_a_donor_that_was_copied_without_its_weights_says_what_to_do(lab: Lab, tmp_path: Path) -> None:
+    assert lab.study(WITH_DONORS).code == 0
+    other = Store(tmp_path / "other")
+    assert share(Store(lab.store), "study", other) == 4
+    [cell] = [cell for cell in lab.cells("study") if cell["axes"].get("donor") == "80"]
+    (other.run_folder(cell["run"]) / "manifest.json").unlink()
+    answer = run_here(str(other.root), cell["run"], "--no-plugins")
+    assert answer.code == 1
+    assert f"was copied here without its weights: delete {other.run_folder(cell['donor']).resolve()} to train it" in answer.err
 
 
 def test_a_damaged_donor_is_carried_out_again_for_a_run_that_needs_it(lab: Lab) -> None:
