@@ -37,7 +37,7 @@ and row `return`, `spread` and `lca` (the mean of all evaluations). They are no 
 them that are the same task as the publication's: HalfCheetah-v5, Walker2d-v4 and Hopper-v4, and neither Ant-v5 nor
 Humanoid-v5.
 
-Runs count each seed, and the random policy on each environment. Hours are of one core at 5 ms an update, as
+Runs count each seed, the random policy on each environment, and donors. Hours are of one core at 5 ms an update, as
 `--dry-run --workers 1` reckons; divide by the workers. Sparse rows take less.
 """
 
@@ -82,7 +82,8 @@ def _settings(tables: Mapping[str, Any]) -> str:
 
 def _size(name: str, scale: str, tables: Mapping[str, Any], registry: Registry) -> str:
     study = study_from(still_reported(scaled(tables, scale), tables), registry, name=name)
-    runs = {cell.run.id: cell.run for cell in study.cells(registry)}.values()
+    cells = study.cells(registry)
+    runs = {run.id: run for cell in cells for run in (cell.run, cell.run.donor) if run}.values()
     command = f"sparsity study run {name}" + (f" --scale {scale}" if scale != FULL else "")
     numbers = f"{len(study.seeds)} | {study.steps:,} | {len(runs)} | {hours(runs)}"
     return f"| {scale} | {', '.join(study.envs)} | {numbers} | `{command}` |"

@@ -351,7 +351,8 @@ def test_a_donor_that_was_copied_without_its_weights_says_what_to_do(lab: Lab, t
     (other.run_folder(cell["run"]) / "manifest.json").unlink()
     answer = run_here(str(other.root), cell["run"], "--no-plugins")
     assert answer.code == 1
-    assert f"was copied here without its weights: delete {other.run_folder(cell['donor']).resolve()} to train it" in answer.err
+    folder = other.run_folder(cell["donor"]).resolve()
+    assert f"was copied here without its weights: delete {folder} to train it" in answer.err
 
 
 def test_a_damaged_donor_is_carried_out_again_for_a_run_that_needs_it(lab: Lab) -> None:
