@@ -8,6 +8,8 @@ import pytest
 
 from registry import use_registry
 from studies.cli import main
+from studies.report.evidence import BEGIN, END, results
+from studies.store import Store
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -87,3 +89,13 @@ def test_the_quickstart_table_is_the_one_that_was_kept() -> None:
     kept = (ROOT / "docs" / "quickstart" / "table.md").read_text().strip()
     shown = README.partition("<!-- quickstart -->")[2].partition("<!-- /quickstart -->")[0].strip()
     assert shown == kept
+
+
+def test_the_results_shown_are_those_of_the_store_beside_the_page() -> None:
+    store = Store(ROOT / "results")
+    finished, damaged = store.verify_study("readme")
+    assert (finished, damaged) == (56, [])
+    shown = README.partition(f"{BEGIN}\n")[2].partition(END)[0]
+    assert shown == results(store, "readme", clock="cpu", figures="results/figures")
+    for figure in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", shown):
+        assert (ROOT / figure).read_bytes().startswith(b"\x89PNG")
