@@ -6,16 +6,21 @@ import base64
 import csv
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 from lab import Lab, sparsity
+from test_plot import BASELINE, ODD_STORES, study
 
+from studies.problems import clean
 from studies.report.evidence import BEGIN, END, with_results
+from studies.report.findings import findings
 from studies.report.page import page
 from studies.store import Store
+from studies.table import Format, table
 
 HOSTILE = "<script>alert(1)</script> & \"q\" 'a' $x$ 稀疏"
 STUDY = f"""
@@ -185,6 +190,28 @@ def test_every_format_escapes_hostile_names(lab: Lab) -> None:
     latex = lab("study", "table", "study", "--format", "latex").out
     assert "\\textless{}script\\textgreater{}" in latex
     assert not re.search(r"(?<!\\)&\s*\\textquotedbl", latex)
+
+
+EVERY_STORE = {
+    **ODD_STORES,
+    "empty": [],
+    "all failed": [replace(o, status="failed", note="<i>why</i>") for o in study(2, labels=("DS",))],
+    "all running": [replace(o, status="running") for o in study(2, labels=("DS",))],
+}
+
+
+@pytest.mark.parametrize("name", EVERY_STORE)
+@pytest.mark.parametrize("form", ["html", "latex", "markdown", "text", "csv"])
+def test_tables_of_every_store_are_whole_and_equal_when_written_again(name: str, form: Format) -> None:
+    runs = EVERY_STORE[name]
+    written = [table(runs, BASELINE, format=form, title="<b>$5 _") for _ in range(2)]
+    assert written[0] == written[1]
+    if form == "html":
+        seen = Page(written[0])
+        assert not seen.open
+        labels = {clean(run.label) for run in runs if clean(run.label)}
+        assert labels <= {cells[0] for cells in seen.cells if cells}
+    assert all(isinstance(sentence, str) and "\n" not in sentence for sentence in findings(runs, BASELINE))
 
 
 def test_results_stand_between_their_markers_and_nowhere_else() -> None:
