@@ -32,9 +32,9 @@ def share(store: Store, name: str, target: Store, *, weights: bool = False) -> i
     if problems:
         raise BadInput(*problems)
     finished = [run for run in runs if store.is_finished(run)]
-    for run in finished:
-        if damaged := store.verify(run):
-            raise Damaged(f"not as written: {', '.join(damaged)}")
+    damaged = [file for run in finished for file in store.verify(run)] + store.verify_file(name)
+    if damaged:
+        raise Damaged(f"not as written: {', '.join(damaged)}")
     for run in finished:
         if not target.is_finished(run):
             _copy(store.run_folder(run), target.run_folder(run), set() if weights else {WEIGHTS})

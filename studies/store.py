@@ -330,13 +330,17 @@ class Store:
 
     def verify_study(self, name: str) -> tuple[int, list[str]]:
         """How many finished runs a study has, and files of it that are not as they were written."""
-        runs, folder = sorted(run_ids(self.cells(name))), self.study_folder(name)
-        try:
-            whole = _holds(folder / STUDY, self._listed(name)["study"])
-        except OSError:
-            whole = False
+        runs = sorted(run_ids(self.cells(name)))
         files = [file for run_id in runs for file in self.verify(run_id)]
-        return sum(map(self.is_finished, runs)), ([] if whole else [str(folder / STUDY)]) + files
+        return sum(map(self.is_finished, runs)), self.verify_file(name) + files
+
+    def verify_file(self, name: str) -> list[str]:
+        """The file of a study, if it is missing, a link, or not as it was written."""
+        path = self.study_folder(name) / STUDY
+        try:
+            return [] if _holds(path, self._listed(name)["study"]) else [str(path)]
+        except OSError:
+            return [str(path)]
 
     def cells(self, name: str) -> list[dict[str, Any]]:
         """The runs of a study with their places in it. BadInput if the store has no such study."""

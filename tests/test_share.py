@@ -87,3 +87,19 @@ def test_nothing_damaged_and_no_other_study_is_copied_over(done: Lab, tmp_path: 
     answer = done("study", "copy", "study", "--to", str(tmp_path / "third"))
     assert answer.code == 4, answer.err
     assert not Store(tmp_path / "third").root.exists()
+
+
+@pytest.mark.parametrize("how", ["changed", "missing", "a link"])
+def test_the_file_of_a_study_is_copied_only_as_it_was_written(done: Lab, tmp_path: Path, how: str) -> None:
+    """A copy whose file is another would not verify, and a link's end is nobody's to give away."""
+    file = done.store / "studies" / "study" / "study.toml"
+    secret = tmp_path / "secret"
+    secret.write_text("mine")
+    file.unlink()
+    if how == "changed":
+        file.write_text("seeds = 7")
+    elif how == "a link":
+        file.symlink_to(secret)
+    answer = done("study", "copy", "study", "--to", str(tmp_path / "given"))
+    assert (answer.code, "study.toml" in answer.err) == (4, True)
+    assert not (tmp_path / "given").exists()
