@@ -77,3 +77,66 @@ def test_without_a_dense_row_nothing_is_compared() -> None:
 def test_one_run_a_side_is_no_comparison() -> None:
     text = said(DENSE[:1], against_dense("A", [1.0]))
     assert "No row can be compared with Dense: that takes two finished runs on both sides." in text
+
+
+def test_no_row_is_highest_for_having_crashed() -> None:
+    """One lucky seed of three, and two that crashed, is no more than that with the floor."""
+    lucky = against_dense("Lucky", [150.0, 0, 0])
+    crashed = [lucky[0], *(replace(run, status="failed") for run in lucky[1:])]
+    floor = {"A-v0": np.array([0.0])}
+    steady = against_dense("Steady", [90.0, 91.0, 89.0])
+    text = "\n".join(findings([*DENSE, *crashed, *steady], floor))
+    assert "highest at density 0.5 is Steady 0.5 with 90.0 " in text
+    alone = "\n".join(findings([*DENSE, *crashed, *against_dense("Low", [1.0, 2.0, 3.0])], floor))
+    assert "is Lucky 0.5 with 50.0 [-165.1, 265.1], 2 failed runs as random." in alone
+
+
+def test_rows_of_several_environments_are_told_apart() -> None:
+    up = against_dense("Up", [120, 121, 119, 120, 120])
+    other = [replace(run, env="B-v0") for run in [*DENSE, *against_dense("Up", [80, 81, 79, 80, 80])]]
+    text = said(DENSE, up, other)
+    assert "Better than Dense: Up 0.5 in A-v0, td3 (+20)." in text
+    assert "Worse than Dense: Up 0.5 in B-v0, td3 (-20)." in text
+
+
+def test_rows_without_runs_to_compare_relax_no_test_and_are_counted() -> None:
+    """p = 0.02 is a finding alone, and none in a family of twenty of which nineteen have too few runs."""
+    lucky = against_dense("Lucky", [101.5, 102, 100.2, 101, 101.3])
+    failed = [replace(run, status="failed") for i in range(19) for run in against_dense(f"Gone {i}", [100, 101])]
+    text = said(DENSE, lucky, failed)
+    assert "Better than Dense: none." in text
+    assert "Not compared with Dense, for want of two finished runs on both sides: 19." in text
+
+
+def test_where_all_rows_are_told_apart_nothing_is_said_of_equals() -> None:
+    text = said(DENSE, against_dense("Up", [120, 121, 119, 120, 120]))
+    assert "Not told apart from Dense: 0 of 1 rows" in text
+    assert "equal" not in text
+
+
+def test_time_is_compared_within_an_environment() -> None:
+    """A slow environment in which the sparse rows have not run yet says nothing of what they take."""
+    slow = [replace(run, env="B-v0", training_seconds=np.array([0.0, 600.0])) for run in DENSE]
+    waiting = [replace(run, env="B-v0", status="missing") for run in against_dense("A", [1, 2])]
+    text = said(DENSE, slow, against_dense("A", [1, 2], 30.0), waiting)
+    assert "At density 0.5: 0.50 of the training time of Dense" in text
+
+
+def test_time_with_evaluations_is_not_compared_with_time_without() -> None:
+    old = [replace(run, training_seconds=np.zeros(0), seconds=80.0) for run in DENSE]
+    text = said(old, [replace(run, seconds=40.0) for run in against_dense("A", [1, 2], 20.0)])
+    assert "At density 0.5: 0.50 of the training time of Dense" in text
+
+
+def test_flops_are_shares_of_the_reference_rows() -> None:
+    half = [replace(run, flops=0.8) for run in DENSE]
+    assert "0.62 of its FLOPs" in said(half, against_dense("A", [1, 2]))
+
+
+def test_a_reason_of_hostile_words_is_one_clean_line() -> None:
+    twice = [replace(run, label="De\n\x1b[0mnse", axes={"world": w}) for w in "ab" for run in DENSE]
+    third = [replace(run, axes={"world": "c"}) for run in against_dense("A\nB", [1, 2])]
+    sentences = findings([*twice, *third])
+    [reason] = [sentence for sentence in sentences if sentence.startswith("Rows are not compared")]
+    assert "\n" not in reason
+    assert "A B" in reason

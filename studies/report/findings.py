@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from studies.aggregate import holm
-from studies.compare import Comparison, comparisons
+from studies.compare import Comparison, comparisons, reference_of
 from studies.figures.tradeoff import training_time
 from studies.measured import reference_label
 from studies.outcome import Outcome
 from studies.problems import clean
-from studies.statistics import NO_BASELINE, Baseline, Row, summary, tally
+from studies.statistics import NO_BASELINE, Baseline, Interval, Row, summary, tally
 from studies.table import heading
 from studies.words import clock_of, number
 
@@ -59,19 +59,24 @@ def _cautions(rows: Sequence[Row]) -> list[str]:
 
 
 def _highest(where: str, rows: Sequence[Row]) -> Iterator[str]:
-    """The highest mean at each density, among the rows that have it."""
+    """The highest mean at each density, among the rows that have it: with failed runs as random, so that none gains."""
     for density in dict.fromkeys(row.density for row in rows if row.density is not None):
         members = [row for row in rows if row.density == density and row.done]
         if len(members) > 1:
-            best = max(members, key=lambda row: row.score.point)
-            yield f"{where}: highest at density {density:g} is {_name(best)} with {_score(best)}."
+            best = max(members, key=lambda row: _ranked(row).point)
+            failed = f", {best.failed + best.diverged} failed runs as random" if best.with_failures else ""
+            yield f"{where}: highest at density {density:g} is {_name(best)} with {_score(_ranked(best))}{failed}."
 
 
-def _score(row: Row) -> str:
-    point = number(row.score.point, _digits(row.score.point))
-    if math.isnan(row.score.low):
+def _ranked(row: Row) -> Interval:
+    return row.with_failures or row.score
+
+
+def _score(score: Interval) -> str:
+    point = number(score.point, _digits(score.point))
+    if math.isnan(score.low):
         return point
-    low, high = (number(bound, _digits(row.score.point)) for bound in (row.score.low, row.score.high))
+    low, high = (number(bound, _digits(score.point)) for bound in (score.low, score.high))
     return f"{point} [{low}, {high}]"
 
 
@@ -80,30 +85,40 @@ def _digits(value: float) -> int:
 
 
 def _compared(outcomes: Sequence[Outcome], reference: str) -> list[str]:
-    """Who is better, who is worse, and how many cannot be told apart."""
+    """Who is better, who is worse, how many cannot be told apart, and how many had too few runs for it."""
     try:
         made = comparisons(outcomes, against=reference)
     except ValueError as error:  # Several rows could be the reference.
-        return [f"Rows are not compared: {error}."]
-    tested = [one for one in made if not math.isnan(one.difference.p)]
+        return [f"Rows are not compared: {clean(str(error))}."]
+    tested = [not math.isnan(one.difference.p) for one in made]
     name = clean(reference)
-    if not tested:
+    if not any(tested):
         return [f"No row can be compared with {name}: that takes two finished runs on both sides."]
-    adjusted = holm([one.difference.p for one in tested])
-    clear = [one for one, p in zip(tested, adjusted, strict=True) if p < LEVEL]
+    # As in `comparisons`: what cannot be tested counts as p = 1, so that runs which fail relax no test.
+    adjusted = holm([one.difference.p if known else 1.0 for one, known in zip(made, tested, strict=True)])
+    clear = [one for one, p in zip(made, adjusted, strict=True) if p < LEVEL]
     better = [one for one in clear if one.difference.point > 0]
     worse = [one for one in clear if one.difference.point < 0]
-    said = [f"Better than {name}: {_listed(better)}.", f"Worse than {name}: {_listed(worse)}."]
-    rest = len(tested) - len(clear)
-    by = f"at p < {LEVEL} (Welch, Holm's correction over {len(tested)} comparison{'s' if len(tested) > 1 else ''})"
-    rest_said = f"Not told apart from {name}: {rest} of {len(tested)} rows, {by}, which does not prove them equal."
-    return [*said, rest_said]
+    by = f"at p < {LEVEL} (Welch, Holm's correction over {len(made)} comparison{'s' if len(made) > 1 else ''})"
+    rest, few = sum(tested) - len(clear), len(made) - sum(tested)
+    caution = ", which does not prove them equal" if rest else ""
+    several = len({heading(one.row) for one in made}) > 1
+    return [
+        f"Better than {name}: {_listed(better, several)}.",
+        f"Worse than {name}: {_listed(worse, several)}.",
+        f"Not told apart from {name}: {rest} of {sum(tested)} rows, {by}{caution}.",
+        *([f"Not compared with {name}, for want of two finished runs on both sides: {few}."] if few else []),
+    ]
 
 
-def _listed(made: Sequence[Comparison]) -> str:
+def _listed(made: Sequence[Comparison], several: bool) -> str:
+    """The rows with their differences, and where they belong if a study has several environments, agents or axes."""
     if not made:
         return "none"
-    named = [f"{_name(one.row)} ({one.difference.point:+,.4g})" for one in made[:NAMED]]
+    named = [
+        f"{_name(one.row)}{f' in {heading(one.row)}' if several else ''} ({one.difference.point:+,.4g})"
+        for one in made[:NAMED]
+    ]
     return ", ".join(named) + (f" and {len(made) - NAMED} more" if len(made) > NAMED else "")
 
 
@@ -112,24 +127,33 @@ def _name(row: Row) -> str:
 
 
 def _costs(rows: Sequence[Row], reference: str) -> list[str]:
-    """Time and FLOPs of the rows at each density, as shares of the reference's."""
-    dense = _median_time([row for row in rows if row.label == reference])
-    if not dense:
-        return []
+    """Time and FLOPs of the rows at each density, as shares of those of the reference row beside them."""
     said = []
     for density in sorted({row.density for row in rows if row.density is not None}, reverse=True):
-        members = [row for row in rows if row.density == density]
-        time, flops = _median_time(members), [row.flops for row in members if row.flops is not None]
-        if time and flops:
-            times = f"{time / dense:.2f} of the training time of {clean(reference)} ({clock_of(members)})"
-            said.append(f"At density {density:g}: {times}, {statistics.median(flops):.2f} of its FLOPs (medians).")
+        pairs = [(row, _beside(row, rows, reference)) for row in rows if row.density == density]
+        known = [(row, dense) for row, dense in pairs if dense is not None]
+        times = [share for row, dense in known if (share := _time_share(row, dense))]
+        flops = [row.flops / dense.flops for row, dense in known if row.flops is not None and dense.flops]
+        if times and flops:
+            taken = f"{statistics.median(times):.2f} of the training time of {clean(reference)} ({clock_of(rows)})"
+            said.append(f"At density {density:g}: {taken}, {statistics.median(flops):.2f} of its FLOPs (medians).")
     return said
 
 
-def _median_time(rows: Sequence[Row]) -> float | None:
-    """The median over rows of the median over seeds."""
-    medians = []
-    for row in rows:
-        known = [spent for run in row.finished if (spent := training_time(run))]
-        medians += [statistics.median(known)] if known else []
-    return statistics.median(medians) if medians else None
+def _beside(row: Row, rows: Sequence[Row], reference: str) -> Row | None:
+    try:
+        return reference_of(row, rows, reference)
+    except ValueError:  # Several could be, as `_compared` says.
+        return None
+
+
+def _time_share(row: Row, dense: Row) -> float | None:
+    """Of the medians over seeds: without evaluations where all runs of both counted them apart, else with them."""
+    apart = all(len(run.training_seconds) for side in (row, dense) for run in side.finished)
+    mine, its = (_median_time(side, training_time if apart else lambda run: run.seconds) for side in (row, dense))
+    return mine / its if mine and its else None
+
+
+def _median_time(row: Row, time: Callable[[Outcome], float | None]) -> float | None:
+    known = [spent for run in row.finished if (spent := time(run))]
+    return statistics.median(known) if known else None
