@@ -95,11 +95,11 @@ def markdown(sheet: Sheet) -> str:
     for heading, lines in sheet.blocks:
         parts += [f"**{in_markdown(heading)}**", ""] if heading else []
         parts += [*head, *map(_markdown_row, lines), ""]
-    return "\n".join([*parts, *(f"{note}  " for note in sheet.notes)]) + "\n"
+    return "\n".join([*parts, *(f"{in_markdown(note)}  " for note in sheet.notes)]) + "\n"
 
 
 def _markdown_row(cells: Cells) -> str:
-    """Only the method's name is foreign text; the other cells are ours."""
+    """Of the cells only the method's name is foreign text; the others are ours."""
     return f"| {' | '.join((in_markdown(cells[0]), *cells[1:]))} |"
 
 

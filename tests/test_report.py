@@ -19,8 +19,10 @@ from studies.problems import clean
 from studies.report.evidence import BEGIN, END, with_results
 from studies.report.findings import findings
 from studies.report.page import page
+from studies.reported import Reported, ReportedScore
 from studies.store import Store
 from studies.table import Format, table
+from studies.versus import versus
 
 HOSTILE = "<script>alert(1)</script> & \"q\" 'a' $x$ 稀疏"
 STUDY = f"""
@@ -190,6 +192,17 @@ def test_every_format_escapes_hostile_names(lab: Lab) -> None:
     latex = lab("study", "table", "study", "--format", "latex").out
     assert "\\textless{}script\\textgreater{}" in latex
     assert not re.search(r"(?<!\\)&\s*\\textquotedbl", latex)
+
+
+def test_what_is_said_under_a_table_is_escaped_in_markdown() -> None:
+    """A source and the name of the row to compare with are words of others."""
+    words = Reported(
+        "<img src=x onerror=alert(1)> [a](javascript:b)", {"HalfCheetah-v5": {HOSTILE: ReportedScore(1.0, None, None)}}
+    )
+    runs = [run for run in study(2, labels=(HOSTILE,)) if run.density != 0.1]
+    for written in (table(runs, format="markdown", reported=words), versus(runs, HOSTILE, format="markdown")):
+        assert not re.search(r"<|(?<!\\)\]\(", written.replace("&lt;", ""))
+        assert "&lt;" in written
 
 
 EVERY_STORE = {
