@@ -177,6 +177,25 @@ def test_a_study_that_has_not_begun_has_a_page_with_reasons(lab: Lab, tmp_path: 
     assert "no finished run (n = 0 of 6, 6 unfinished)" in text
 
 
+@pytest.mark.parametrize("contents", ["{}", "[]", '{"results": 4, "agent": 3}', "no JSON", None])
+def test_a_damaged_store_has_a_page(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, contents: str | None
+) -> None:
+    """Contents that are not those of the run, and a study's file that is gone."""
+    monkeypatch.setattr("studies.report.page.figures_of", lambda *_: {})
+    assert sparsity("study", "copy", "study", "--to", tmp_path / "other", "--store", lab.store).code == 0
+    store = Store(tmp_path / "other")
+    (store.study_folder("study") / "study.toml").unlink()
+    damaged = store.run_folder(lab.folder_of("SET", name="study").name) / "contents.json"
+    damaged.unlink()
+    if contents is not None:
+        damaged.write_text(contents)
+    text = Page(page(store, "study")).text
+    assert "failed, damaged" in text
+    assert "It is missing, or not as it was written" in text
+    assert "batch_size 8" in text
+
+
 def test_a_study_that_is_not_there_is_refused(lab: Lab) -> None:
     answer = lab("study", "report", "studdy")
     assert answer.code == 2

@@ -22,7 +22,7 @@ from studies.report import setting
 from studies.report.findings import findings
 from studies.reported import reported
 from studies.statistics import score, standing, summary
-from studies.store import CONTENTS, STUDY, WORLD, Store
+from studies.store import STUDY, WORLD, Store
 from studies.study import RANDOM_POLICY
 from studies.table import blocks, heading, sheet
 from studies.versus import versus_sheet
@@ -100,10 +100,16 @@ def page(store: Store, name: str, *, clock: Clock = "wall") -> str:
         worlds=_worlds(store, name),
         runs=_runs(store, name, outcomes),
         failures=_failures(outcomes),
-        file=visible((store.study_folder(name) / STUDY).read_text("utf-8", "replace")),
+        file=_file(store, name),
         fallen=FALLEN,
         absent=ABSENT,
     )
+
+
+def _file(store: Store, name: str) -> str:
+    if store.verify_file(name):
+        return "It is missing, or not as it was written, as `sparsity study verify` tells."
+    return visible((store.study_folder(name) / STUDY).read_text("utf-8", "replace"))
 
 
 def _question(store: Store, name: str) -> str:
@@ -119,7 +125,7 @@ def _versus(outcomes: Sequence[Outcome], reference: str | None) -> Sheet:
     try:
         return versus_sheet(outcomes, reference)
     except (BadInput, ValueError) as error:
-        return Sheet("", (), [], [str(error)])
+        return Sheet("", (), [], [clean(str(error))])
 
 
 def _pictures(store: Store, name: str, outcomes: Sequence[Outcome], baseline: Any) -> list[Picture]:
@@ -141,14 +147,14 @@ def _inline(path: Path) -> str:
 
 
 def _contents(store: Store, name: str) -> list[tuple[str, dict[str, Any]]]:
-    """Label and contents of every run that the store has, the random policy's left out; a run once a row."""
+    """Label and contents of every run that the store has whole, the random policy's left out; a run once a row."""
     found = []
     for label, run in dict.fromkeys((cell["label"], cell["run"]) for cell in store.cells(name)):
         try:
-            contents = json.loads((store.run_folder(run) / CONTENTS).read_text())
-        except (OSError, ValueError):
+            contents = store.load_run(run).contents()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
-        if label != RANDOM_POLICY and isinstance(contents, dict):
+        if label != RANDOM_POLICY:
             found.append((label, contents))
     return found
 
