@@ -11,6 +11,7 @@ source = "Sokar et al. 2022, Tables 1 and 2: mean ± s.d. of 5 seeds"
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -45,7 +46,10 @@ class Reported:
 
 
 def reported(store: Store, name: str) -> Reported | None:
-    """What the file of a stored study says was reported; None if it says nothing, or cannot be read."""
+    """What the file of a stored study says was reported; None if it says nothing, or cannot be read.
+
+    A label that the study has at several densities, or for several agents, is left out: the file does not say of which.
+    """
     from studies.read import read_file
 
     folder = store.study_folder(name)
@@ -57,8 +61,26 @@ def reported(store: Store, name: str) -> Reported | None:
         return None
     if not isinstance(words, Mapping) or any(_problems(words)):
         return None
-    scores = {env: {row: _score(each) for row, each in rows.items()} for env, rows in _environments(words)}
+    several = _several(store, name)
+    scores = {
+        env: {row: _score(each) for row, each in rows.items() if (env, row) not in several}
+        for env, rows in _environments(words)
+    }
     return Reported(words[SOURCE], scores)
+
+
+def _several(store: Store, name: str) -> set[tuple[str, str]]:
+    """Environments and labels of more than one row, a study's axes and seeds apart."""
+    try:
+        cells = store.cells(name)
+    except BadInput:
+        return set()
+    rows = Counter((env, label) for env, label, *_ in {_row(cell) for cell in cells})
+    return {place for place, count in rows.items() if count > 1}
+
+
+def _row(cell: Mapping[str, Any]) -> tuple[str, str, str, float | None]:
+    return cell["env"], cell["label"], cell["agent"], cell["density"]
 
 
 def misreported(words: Mapping[str, Any], rows: Collection[str], envs: Collection[str]) -> list[str]:

@@ -49,6 +49,15 @@ def test_a_mean_may_come_alone(lab: Lab) -> None:
     assert found.scores[ENV]["SET"] == ReportedScore(7.0, None, None)
 
 
+def test_a_row_at_several_densities_is_none_that_was_reported(lab: Lab) -> None:
+    """A number of one density would stand beside all of them."""
+    assert lab.study(FILE.replace("[0.5]", "[0.5, 0.1]") + REPORTED).code == 0
+    found = reported(Store(lab.store), "study")
+    assert found is not None
+    assert found.scores == {ENV: {}}
+    assert "Nobody 2022" not in lab("study", "table", "study").out
+
+
 def test_environments_and_rows_that_flags_take_out_are_left_out(lab: Lab) -> None:
     two = FILE.replace(f'envs = ["{ENV}"]', f'envs = ["{ENV}", "Pendulum-v1"]')
     both = REPORTED + '[reported."Pendulum-v1"]\n"SET" = { return = -150.0 }\n'
