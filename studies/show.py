@@ -23,18 +23,19 @@ def study_end(name: str, store: Store) -> str:
     from rl.files import write_atomically
     from studies.figures.page import NothingToDraw
     from studies.plot import plot_study
+    from studies.reported import reported
     from studies.table import table
 
     outcomes, baseline = collect(store, name)
-    folder = store.study_folder(name)
+    folder, theirs = store.study_folder(name), reported(store, name)
     for format_, suffix in (("markdown", "md"), ("csv", "csv")):
-        text = table(outcomes, baseline, format=format_, title=name)  # type: ignore[arg-type]
+        text = table(outcomes, baseline, format=format_, title=name, reported=theirs)  # type: ignore[arg-type]
         write_atomically(folder / f"table.{suffix}", text.encode())
     try:
         figures = "".join(f"\n{path}" for path in plot_study(store, name, outcomes, baseline))
     except NothingToDraw as reason:
         figures = f"\nno figure: {reason}"
-    return table(outcomes, baseline, format="text", title=name) + figures
+    return table(outcomes, baseline, format="text", title=name, reported=theirs) + figures
 
 
 def tuning_end(tuning: Tuning, name: str, store: Store) -> str:

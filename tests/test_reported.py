@@ -42,6 +42,19 @@ def test_what_was_reported_is_read_from_the_store_and_moves_no_run(lab: Lab, tmp
     assert reported(Store(lab.store), "study") == found
 
 
+def test_what_was_reported_stands_in_the_table_at_the_end_of_a_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("studies.plot.plot_study", lambda *_: [])
+    lab = Lab(tmp_path)
+    answer = lab.study(FILE + REPORTED)
+    assert answer.code == 0, answer.err
+    kept = (lab.store / "studies" / "study" / "table.md").read_text()
+    for shown in (answer.out, kept):
+        assert "Reported: Nobody 2022, Table 7." in shown
+        assert "800" in shown
+
+
 def test_a_mean_may_come_alone(lab: Lab) -> None:
     assert lab.study(FILE + f'[reported]\n{SOURCE}[reported."{ENV}"]\n"SET" = {{ return = 7 }}\n').code == 0
     found = reported(Store(lab.store), "study")
