@@ -103,3 +103,40 @@ def test_where_all_cost_the_same_there_is_nothing_to_trade(tmp_path: Path) -> No
     free = [replace(o, flops=None) for o in study(1, labels=("DS",))]
     with pytest.raises(NothingToDraw, match="no finished run says what it cost"):
         return_against_flops(free, BASELINE, tmp_path / "a")
+
+
+def test_rows_that_counted_no_seconds_are_named_and_change_no_colour(tmp_path: Path, figures: list[Figure]) -> None:  # noqa: F811
+    runs = study(2, labels=("SET", "DS"))
+    some = [replace(o, training_seconds=np.zeros(0)) if o.label in ("dense", "SET") else o for o in runs]
+    learning_curves_by_time(runs, BASELINE, tmp_path / "a")
+    learning_curves_by_time(some, BASELINE, tmp_path / "b")
+    note = figures[1].texts[0].get_text().replace("\n", " ")
+    assert "Without seconds at their evaluations: dense; SET at 0.5; SET at 0.1." in note
+    colours = [
+        next(
+            line.get_color()
+            for line, text in zip(legend.get_lines(), legend.get_texts(), strict=True)
+            if "DS" in text.get_text()
+        )
+        for legend in (figure.legends[0] for figure in figures)
+    ]
+    assert colours[0] == colours[1]
+
+
+@pytest.mark.parametrize(
+    ("without", "said"),
+    [
+        ((), "range; evaluations left out."),
+        (("DS",), "evaluations left out in some runs only, which are not comparable in it."),
+        (("DS", "dense"), "evaluations included."),
+    ],
+)
+def test_whether_evaluations_are_in_the_seconds_is_said(
+    tmp_path: Path,
+    figures: list[Figure],  # noqa: F811
+    without: tuple[str, ...],
+    said: str,
+) -> None:
+    runs = [replace(o, training_seconds=np.zeros(0)) if o.label in without else o for o in study(2, labels=("DS",))]
+    return_against_seconds(runs, BASELINE, tmp_path / "a")
+    assert said in figures[0].texts[0].get_text().replace("\n", " ")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from studies.figures.page import Drawing, Look, NothingToDraw, Panel, looks_of, pages
-from studies.figures.rows import FEW, LEAST_FOR_BAND, counts, density_panels, drawable, one_agent
+from studies.figures.rows import FEW, LEAST_FOR_BAND, counts, density_panels, drawable, named, one_agent
 from studies.outcome import Outcome
 from studies.statistics import Baseline, Row, shared_curves, summary, t_interval
 from studies.table import blocks
@@ -34,23 +34,24 @@ def learning_curves(
     """
     rows = drawable(summary(outcomes, baseline))
     longest = max(1, *(int(run.steps.max()) for row in rows for run in row.finished))
-    unit, named = unit_of(longest)
-    axis = Along(lambda run: run.steps, longest, unit, f"environment steps{named}")
-    return _curves(rows, baseline, axis, path_stem, title, height)
+    unit, of_steps = unit_of(longest)
+    axis = Along(lambda run: run.steps, longest, unit, f"environment steps{of_steps}")
+    return _curves(rows, baseline, axis, path_stem, title, height, [], looks_of(rows))
 
 
 def learning_curves_by_time(
     outcomes: Iterable[Outcome], baseline: Baseline, path_stem: Path, *, title: str = ""
 ) -> list[Path]:
     """The same against seconds of training, evaluations left out: the median of a row's seeds at each evaluation."""
-    rows = drawable(summary(outcomes, baseline))
-    rows = [row for row in rows if all(len(run.training_seconds) == len(run.steps) for run in row.finished)]
+    every = drawable(summary(outcomes, baseline))
+    rows = [row for row in every if all(len(run.training_seconds) == len(run.steps) for run in row.finished)]
     if not any(row.done for row in rows):
         raise NothingToDraw("no finished run counted its seconds at its evaluations")
     longest = max(float(np.median([run.training_seconds[-1] for run in row.finished])) for row in rows if row.done)
-    unit, named = (60.0, "minutes") if longest > 300 else (1.0, "seconds")
-    axis = Along(lambda run: run.training_seconds, longest, unit, f"{named} of training ({clock_of(rows)})")
-    return _curves(rows, baseline, axis, path_stem, title, "return", busy(rows))
+    unit, of_time = (60.0, "minutes") if longest > 300 else (1.0, "seconds")
+    axis = Along(lambda run: run.training_seconds, longest, unit, f"{of_time} of training ({clock_of(rows)})")
+    without = named("Without seconds at their evaluations", [row for row in every if row not in rows])
+    return _curves(rows, baseline, axis, path_stem, title, "return", [*busy(rows), *without], looks_of(every))
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ def _curves(
     path_stem: Path,
     title: str,
     height: str,
-    more: Sequence[str] = (),
+    more: Sequence[str],
+    looks: Mapping[str, Look],
 ) -> list[Path]:
     def draw(ax: Axes, panel: Panel, looks: Mapping[str, Look]) -> None:
         for index, row in enumerate(panel.rows):
@@ -86,7 +88,7 @@ def _curves(
         for line in density_panels(members, policy, alone, _heights)
     ]
     said = [_curve_note(rows), *more, *counts(rows)]
-    return pages(lines, Drawing(draw, looks_of(rows), along.said, said, title, height), path_stem)
+    return pages(lines, Drawing(draw, looks, along.said, said, title, height), path_stem)
 
 
 def _heights(row: Row) -> list[float]:

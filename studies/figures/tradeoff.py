@@ -48,11 +48,19 @@ def training_time(run: Outcome) -> float | None:
     return float(run.training_seconds[-1]) if len(run.training_seconds) else run.seconds
 
 
+def _left_out(rows: Sequence[Row]) -> str:
+    """Runs of older stores, and those of others, did not count their evaluations apart."""
+    apart = {len(run.training_seconds) > 0 for row in rows for run in row.finished}
+    if len(apart) > 1:
+        return "evaluations left out in some runs only, which are not comparable in it"
+    return "evaluations left out" if apart == {True} else "evaluations included"
+
+
 FLOPS: Final = Cost(lambda run: run.flops, lambda rows: "training FLOPs, dense = 1", lambda rows: [])
 SECONDS: Final = Cost(
     training_time,
     lambda rows: f"training seconds ({clock_of(rows)})",
-    lambda rows: ["Seconds: median over seeds, thin bars their range; evaluations left out.", *busy(rows)],
+    lambda rows: [f"Seconds: median over seeds, thin bars their range; {_left_out(rows)}.", *busy(rows)],
 )
 
 
