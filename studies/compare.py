@@ -76,6 +76,12 @@ def reference_of(row: Row, rows: Sequence[Row], label: str) -> Row | None:
     )
 
 
+def reference_label(rows: Sequence[Row]) -> str | None:
+    """The first label that is dense in all of its rows: without a density, and with all weights as trained."""
+    sparse = {row.label for row in rows if row.density is not None or (row.realised or 1.0) < 1.0}
+    return next((row.label for row in rows if row.label not in sparse), None)
+
+
 def scores_by_seed(outcomes: Iterable[Outcome]) -> dict[int, float]:
     """Scores of the runs that have one, by seed."""
     return {run.seed: score(run) for run in outcomes if standing(run) == "done"}

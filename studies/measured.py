@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from studies.aggregate import normalised
 from studies.compare import reference_of
+from studies.figures.rows import named
+from studies.problems import clean
 from studies.statistics import Baseline, Row, random_policy, score
 
 Axes = tuple[tuple[str, str], ...]
@@ -44,30 +46,26 @@ def setting(row: Row) -> Setting:
     return row.agent, tuple(sorted(row.axes.items()))
 
 
-def reference_label(rows: Sequence[Row]) -> str | None:
-    """The first label that has no density in any row: the dense agent of a study, as its rows are written."""
-    with_density = {row.label for row in rows if row.density is not None}
-    return next((row.label for row in rows if row.label not in with_density), None)
-
-
 def measured(rows: Sequence[Row], baseline: Baseline, reference: str) -> tuple[list[Measured], list[str]]:
     """Every method at every density, scored over the environments that can be measured by; and why others cannot.
 
-    Left out is a method without a run to score in one of its setting's environments: a mean over fewer of them would
-    compare tasks, not methods. ValueError where several rows of one setting could be the reference.
+    Left out, and named, is a method without a run to score in one of its setting's environments: a mean over fewer of
+    them would compare tasks, not methods. ValueError where several rows of one setting could be the reference.
     """
     scales, reasons = _scales(rows, baseline, reference)
     groups: dict[tuple[object, ...], list[Row]] = {}
     for row in rows:
         if (setting(row), row.env) in scales:
             groups.setdefault((setting(row), row.label, row.density), []).append(row)
-    found = []
+    found, missing = [], []
     for members in groups.values():
         scores = {row.env: _scores(row, *scales[setting(row), row.env]) for row in members}
         envs = {env for where, env in scales if where == setting(members[0])}
         if set(scores) == envs and all(len(each) for each in scores.values()):
             found.append(Measured(tuple(members), scores))
-    return found, reasons
+        else:
+            missing.append(members[0])
+    return found, [*reasons, *named("Left out, without a run to score in every environment", missing)]
 
 
 Scales = dict[tuple[Setting, str], tuple[float, float]]
@@ -79,16 +77,17 @@ def _scales(rows: Sequence[Row], baseline: Baseline, label: str) -> tuple[Scales
     reasons: dict[str, None] = {}
     for row in {(setting(row), row.env): row for row in rows}.values():
         policy, reference = random_policy(row.env, baseline), reference_of(row, rows, label)
+        env, top_row = clean(row.env), clean(label)
         if policy is None:
-            reasons[f"{row.env}: no random policy to measure by."] = None
+            reasons[f"{env}: no random policy to measure by."] = None
         elif reference is None or not reference.done:
-            reasons[f"{row.env}: no finished run of {label} to measure by."] = None
+            reasons[f"{env}: no finished run of {top_row} to measure by."] = None
         else:
             top = float(np.mean([score(run) for run in reference.finished]))
             if top > policy.mean:
                 scales[setting(row), row.env] = (policy.mean, top)
             else:
-                reasons[f"{row.env}: {label} is no better than the random policy."] = None
+                reasons[f"{env}: {top_row} is no better than the random policy."] = None
     return scales, list(reasons)
 
 

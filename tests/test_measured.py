@@ -10,8 +10,10 @@ import pytest
 from matplotlib.figure import Figure
 from test_plot import figures, study  # noqa: F401
 
+from studies.compare import reference_label
+from studies.figures.page import DENSE_COLOUR, looks_of
 from studies.figures.profiles import performance_profiles, probabilities_of_improvement
-from studies.measured import measured, reference_label
+from studies.measured import measured
 from studies.outcome import Outcome, Status
 from studies.statistics import summary
 
@@ -56,8 +58,9 @@ def test_an_unfinished_run_scores_nothing() -> None:
 
 def test_a_method_that_lacks_an_environment_is_left_out() -> None:
     runs = [*two_environments(), *flat("SET", "A-v0", [100]), *flat("SET", "B-v0", [100], status="missing")]
-    found, _ = measured(summary(runs), FLOOR, "Dense")
+    found, reasons = measured(summary(runs), FLOOR, "Dense")
     assert [one.label for one in found] == ["Dense", "DS"]
+    assert reasons == ["Left out, without a run to score in every environment: SET at 0.5."]
 
 
 def test_environments_that_cannot_be_measured_say_why() -> None:
@@ -82,6 +85,15 @@ def test_the_reference_is_the_first_label_that_never_has_a_density() -> None:
     rows = summary([*flat("DS", "A-v0", [1]), *flat("DS", "A-v0", [1], None), *flat("Big", "A-v0", [1], None)])
     assert reference_label(rows) == "Big"
     assert reference_label(rows[:2]) is None
+
+
+def test_a_row_with_densities_of_its_own_is_no_dense_one() -> None:
+    """A row that is sparse in one network only has no single density; what it was trained with tells."""
+    mixed = flat("RigL 0.05 / 0.5", "A-v0", [1], None, realised=0.3)
+    rows = summary([*mixed, *flat("Dense", "A-v0", [1], None, realised=1.0)])
+    assert reference_label(rows) == "Dense"
+    assert reference_label(rows[:1]) is None
+    assert looks_of(rows)["Dense"].colour == DENSE_COLOUR
 
 
 def test_profiles_are_shares_of_runs_above_each_score(tmp_path: Path, figures: list[Figure]) -> None:  # noqa: F811

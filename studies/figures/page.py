@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from studies.compare import reference_label
 from studies.problems import clean
 from studies.statistics import RandomPolicy, Row
 from studies.words import RANDOM, shorten
@@ -114,17 +115,15 @@ class Drawing:
 
 
 def looks_of(rows: Sequence[Row]) -> dict[str, Look]:
-    """Colour, marker and dashes by label, in order of appearance; the first without a density is dark grey.
+    """Colour, marker and dashes by label, in order of appearance; the dense one of a study is dark grey.
 
     Eight colours, seven markers and three line styles: no two of 168 methods share all.
     """
     import seaborn
 
     colours = seaborn.color_palette("colorblind")
-    with_density = {row.label for row in rows if row.density is not None}
-    labels = list(dict.fromkeys(row.label for row in rows))
-    reference = next((label for label in labels if label not in with_density), None)
-    methods = [label for label in labels if label != reference]
+    reference = reference_label(rows)
+    methods = [label for label in dict.fromkeys(row.label for row in rows) if label != reference]
     looks = {reference: Look(DENSE_COLOUR, "", "-")} if reference is not None else {}
     for index, label in enumerate(methods):
         colour = colours[PALETTE[index % len(PALETTE)]]

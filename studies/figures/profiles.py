@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from studies.aggregate import probability_of_improvement, profile
+from studies.compare import reference_label
 from studies.figures.page import Drawing, Look, NothingToDraw, Panel, in_lines, looks_of, pages, verbatim
 from studies.figures.rows import LEAST_FOR_BAND, counts, drawable
-from studies.measured import Measured, measured, reference_label
+from studies.measured import Measured, measured
 from studies.outcome import Outcome
 from studies.problems import clean
 from studies.statistics import Baseline, Row, summary
@@ -93,7 +94,7 @@ def _measured(rows: Sequence[Row], baseline: Baseline) -> tuple[list[Measured], 
     """The methods, who is 1, and what is to be said; NothingToDraw where nothing can be measured."""
     reference = reference_label(rows)
     if reference is None:
-        raise NothingToDraw("every row has a density: there is no dense row to measure by")
+        raise NothingToDraw("there is no dense row to measure by")
     try:
         methods, reasons = measured(rows, baseline, reference)
     except ValueError as error:  # Several rows could be the reference.

@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from studies.aggregate import holm
-from studies.compare import Comparison, comparisons, reference_of
+from studies.compare import Comparison, comparisons, reference_label, reference_of
 from studies.figures.tradeoff import training_time
-from studies.measured import reference_label
 from studies.outcome import Outcome
 from studies.problems import clean
 from studies.statistics import NO_BASELINE, Baseline, Interval, Row, summary, tally

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from rl.files import write_atomically
+from studies.compare import reference_label
 from studies.figures.page import NothingToDraw
 from studies.formats import FALLEN, Sheet, template
-from studies.measured import reference_label
 from studies.outcome import Clock, Outcome, by_clock
 from studies.outcomes import WORLD_KEYS, collect
 from studies.plot import figures_of
@@ -121,7 +121,7 @@ def _question(store: Store, name: str) -> str:
 
 def _versus(outcomes: Sequence[Outcome], reference: str | None) -> Sheet:
     if reference is None:
-        return Sheet("", (), [], ["Every row has a density: there is no dense row to compare with."])
+        return Sheet("", (), [], ["There is no dense row to compare with."])
     try:
         return versus_sheet(outcomes, reference)
     except (BadInput, ValueError) as error:
