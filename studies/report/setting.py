@@ -44,12 +44,15 @@ def agents(runs: Sequence[Contents]) -> list[tuple[str, str]]:
 def rows_sheet(runs: Iterable[tuple[str, Contents]]) -> Sheet:
     """What the rows are: a line a row (and a network, where these differ), a column a field in which they differ.
 
-    Fields in which all sparse rows agree are the notes. `runs` are labels with contents.
+    Fields in which all sparse rows agree are the notes; one that an axis or an agent varies has all values. `runs` are
+    labels with contents.
     """
-    methods: dict[str, dict[str, str]] = {}
+    found: dict[str, dict[str, list[str]]] = {}
     for label, contents in runs:
         for name, fields in _methods(label, contents).items():
-            methods.setdefault(name, fields)
+            for field, value in fields.items():
+                found.setdefault(name, {}).setdefault(field, []).append(value)
+    methods = {name: {field: _values(values) for field, values in fields.items()} for name, fields in found.items()}
     sparse = [fields for fields in methods.values() if "grow" in fields]
     names = [name for name in _ORDER if any(name in fields for fields in sparse)]
     differing = [name for name in names if len({fields.get(name, "") for fields in sparse}) > 1]
