@@ -174,6 +174,13 @@ class Store:
     def is_finished(self, run_id: str) -> bool:
         return (self.run_folder(run_id) / MANIFEST).is_file()
 
+    def files(self, run_id: str) -> set[str]:
+        """Files that a finished run answers for; others may lie beside them. None of one whose manifest is damaged."""
+        try:
+            return set(self._manifest(run_id)["files"])
+        except Damaged:
+            return set()
+
     def status(self, run_id: str) -> tuple[Status, str]:
         """How a run stands, and why if it failed or diverged. Of a finished one's files only lengths are looked at."""
         return self._look(run_id)[:2]

@@ -136,4 +136,5 @@ def are_kept(store: Store, outcomes: Iterable[Outcome]) -> bool:
 
 def _kept(store: Store, outcomes: Iterable[Outcome]) -> Iterator[str]:
     done = dict.fromkeys(run.run for run in outcomes if run.status == "done" and run.run)
-    return (run for run in done if (store.run_folder(run) / TOPOLOGIES).is_file())
+    # One that was begun with diagnostics and ended without has a file that ends too soon, and does not answer for it.
+    return (run for run in done if TOPOLOGIES in store.files(run))

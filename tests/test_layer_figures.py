@@ -26,7 +26,9 @@ from studies.figures.topology import ABSENT, GONE, GROWN, ORIGINAL, TONES, tones
 from studies.history import histories, in_order
 from studies.outcome import Outcome
 from studies.plot import plot_study
+from studies.sealed import write_sealed
 from studies.store import Store
+from studies.topologies import records
 
 WARMUP, STEPS = 100, 1000
 COLUMNS = ("update", "learner", "layer", "active", "dropped", "grown", "readmitted", "zeros")
@@ -117,6 +119,8 @@ class Made:
         if recorded:
             shapes = [[who, layer, layers[who][layer]] for who, layer in masks]
             save_file(looks, folder / "topologies.safetensors", {"layers": json.dumps(shapes)})
+        written = {path.name: "" for path in folder.iterdir()}
+        write_sealed(folder / "manifest.json", {"files": written, "bytes": dict.fromkeys(written, 0)})
         assert all(first[key] for key in first)
         steps = np.linspace(0, STEPS, 6).astype(np.int64)
         place = {"agent": "td3", "env": "HalfCheetah-v5", "status": "done", **more}
@@ -352,6 +356,16 @@ def test_runs_without_a_record_are_missing_and_said_to_be(made: Made, tmp_path: 
     for figure in (survival, topology):
         with pytest.raises(NothingToDraw, match="run the study with --diagnostics"):
             figure(made.store, runs[:1], tmp_path / "c")
+
+
+def test_a_record_that_its_run_does_not_answer_for_is_none(made: Made, tmp_path: Path) -> None:
+    """It is of an attempt that had diagnostics, ends where that ended, and nobody has its hash."""
+    whole, left = made.run("SET"), made.run("SET", 1, recorded=False)
+    folder = made.store.run_folder(left.run)
+    (folder / "topologies.safetensors").write_bytes(b"torn")
+    assert list(records(made.store, [whole, left])) == [whole.run]
+    with pytest.raises(NothingToDraw, match="run the study with --diagnostics"):
+        survival(made.store, [left], tmp_path / "a")
 
 
 def test_an_unknown_layer_is_answered_with_those_that_there_are(made: Made, tmp_path: Path) -> None:
