@@ -7,6 +7,7 @@ of the study `readme` of the store `results` between `<!-- results -->` and `<!-
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -75,7 +76,8 @@ def main(arguments: Sequence[str]) -> None:
     """Draw the figures, then write the page."""
     words = tyro.cli(Words, args=arguments, prog="python -m studies.report.evidence")
     store, folder = Store(words.store), words.store / "figures"
-    text = results(store, words.name, clock=words.clock, figures=f"{words.store}/figures")
+    link = Path(os.path.relpath(folder, words.page.parent)).as_posix()
+    text = results(store, words.name, clock=words.clock, figures=link)
     page = with_results(words.page.read_text(), text)
     draw(store, words.name, folder, clock=words.clock)
     write_atomically(words.page, page.encode())
