@@ -20,7 +20,8 @@ def share(store: Store, name: str, target: Store, *, weights: bool = False) -> i
 
     Every file is compared with its hash first: Damaged where one is not as written. Without `weights` a run's manifest
     says what it was left without, and the copy verifies, gives tables and figures, and is not run again. Runs that the
-    target has stay as they are there. BadInput for a target that holds another study of that name.
+    target has stay as they are there, but that `weights` brings those which it was left without. BadInput for a target
+    that holds another study of that name.
     """
     runs = sorted(run_ids(store.cells(name)))
     if target.root.resolve() == store.root.resolve():
@@ -36,7 +37,7 @@ def share(store: Store, name: str, target: Store, *, weights: bool = False) -> i
     if damaged:
         raise Damaged(f"not as written: {', '.join(damaged)}")
     for run in finished:
-        if not target.is_finished(run):
+        if not target.is_finished(run) or (weights and store.files(run) - target.files(run)):
             _copy(store.run_folder(run), target.run_folder(run), set() if weights else {WEIGHTS})
     folder = target.study_folder(name)
     folder.mkdir(parents=True, exist_ok=True)

@@ -77,6 +77,17 @@ def test_with_weights_every_file_is_there(done: Lab, tmp_path: Path) -> None:
     assert (copied / WEIGHTS).read_bytes() == (run / WEIGHTS).read_bytes()
 
 
+def test_weights_come_later_where_they_were_left_out_at_first(done: Lab, tmp_path: Path) -> None:
+    given = str(tmp_path / "given")
+    done("study", "copy", "study", "--to", given)
+    done("study", "copy", "study", "--to", given, "--weights")
+    run = done.folder_of("SET", name="study")
+    assert (Store(given).run_folder(run.name) / WEIGHTS).read_bytes() == (run / WEIGHTS).read_bytes()
+    assert Store(given).verify(run.name) == []
+    assert done("study", "copy", "study", "--to", given).code == 0
+    assert WEIGHTS in names(Store(given).run_folder(run.name))
+
+
 def test_nothing_damaged_and_no_other_study_is_copied_over(done: Lab, tmp_path: Path) -> None:
     assert done("study", "copy", "study").code == 2
     assert "the store itself" in done("study", "copy", "study", "--to", str(done.store)).err
