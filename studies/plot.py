@@ -22,6 +22,7 @@ from studies.figures.survival import survival
 from studies.figures.topology import topology
 from studies.figures.tradeoff import return_against_flops, return_against_seconds
 from studies.outcome import Outcome
+from studies.problems import clean
 from studies.statistics import Baseline
 from studies.store import Store
 from studies.topologies import are_kept
@@ -79,7 +80,7 @@ def _drawn(figures: Figures, folder: Path, title: str) -> list[Path]:
         try:
             paths += figure(folder / name, title=title)
         except NothingToDraw as error:
-            reasons.append(f"{name}: {error}")
+            reasons.append(f"{name}: {clean(str(error))}")
     if not paths:
         raise NothingToDraw("; ".join(reasons))
     for reason in reasons:

@@ -215,3 +215,10 @@ def test_many_environments_go_on_to_a_second_page(tmp_path: Path, figures: list[
     names = [path.name for path in learning_curves(runs, BASELINE, tmp_path / "curves")]
     assert names == ["curves", "curves-2"]
     assert [len(figure.axes) for figure in figures] == [4, 1]
+
+
+def test_no_reason_for_a_missing_figure_steers_a_terminal(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The name of the dense row is a word of others."""
+    plot([run("De\x1b[31m\nnse", None, seed) for seed in range(2)], BASELINE, tmp_path)
+    assert "nothing to compare with De[31m nse" in caplog.text
+    assert "\x1b" not in caplog.text
