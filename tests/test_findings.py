@@ -140,3 +140,10 @@ def test_a_reason_of_hostile_words_is_one_clean_line() -> None:
     [reason] = [sentence for sentence in sentences if sentence.startswith("Rows are not compared")]
     assert "\n" not in reason
     assert "A B" in reason
+
+
+def test_rows_of_an_agent_without_a_dense_row_are_counted() -> None:
+    other = [replace(run, agent="sac") for run in against_dense("Up", [120, 121])]
+    text = said(DENSE, against_dense("Up", [120, 121]), other)
+    assert "Not told apart from Dense: 0 of 1 rows" in text
+    assert "Not compared with Dense, for want of two finished runs on both sides: 1." in text

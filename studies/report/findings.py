@@ -38,7 +38,7 @@ def findings(outcomes: Sequence[Outcome], baseline: Baseline = NO_BASELINE) -> l
     for where in dict.fromkeys(map(heading, rows)):
         said += _highest(where, [row for row in rows if heading(row) == where])
     reference = reference_label(rows)
-    return said if reference is None else [*said, *_compared(outcomes, reference), *_costs(rows, reference)]
+    return said if reference is None else [*said, *_compared(outcomes, rows, reference), *_costs(rows, reference)]
 
 
 def _whole(rows: Sequence[Row]) -> bool:
@@ -83,7 +83,7 @@ def _digits(value: float) -> int:
     return 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 3
 
 
-def _compared(outcomes: Sequence[Outcome], reference: str) -> list[str]:
+def _compared(outcomes: Sequence[Outcome], rows: Sequence[Row], reference: str) -> list[str]:
     """Who is better, who is worse, how many cannot be told apart, and how many had too few runs for it."""
     try:
         made = comparisons(outcomes, against=reference)
@@ -99,7 +99,7 @@ def _compared(outcomes: Sequence[Outcome], reference: str) -> list[str]:
     better = [one for one in clear if one.difference.point > 0]
     worse = [one for one in clear if one.difference.point < 0]
     by = f"at p < {LEVEL} (Welch, Holm's correction over {len(made)} comparison{'s' if len(made) > 1 else ''})"
-    rest, few = sum(tested) - len(clear), len(made) - sum(tested)
+    rest, few = sum(tested) - len(clear), sum(row.label != reference for row in rows) - sum(tested)
     caution = ", which does not prove them equal" if rest else ""
     several = len({heading(one.row) for one in made}) > 1
     return [
