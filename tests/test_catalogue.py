@@ -228,6 +228,18 @@ def test_each_departure_changes_what_its_number_says_and_nothing_else() -> None:
     assert {number: differing(ds, method) for number, method in departures().items()} == DEPARTURES
 
 
+@pytest.mark.parametrize("row", ["#6 final cut", "DS, released"])
+def test_the_final_cut_comes_a_period_after_the_last_swap(row: str) -> None:
+    """Two updates after it, the cut would take out what that has just grown."""
+    run = runs_of("released")[row]
+    method, total = run.methods["critic"], run.updates
+    budget, schedule = REGISTRY.bind("budget", method.budget), REGISTRY.bind("schedule", method.schedule)
+    late = range(total - 60_000, total + 1)
+    cut = next(step for step in late if budget(step=step, total=total, density=0.5) < 0.5)
+    swaps = [step for step in late if schedule(step=step, total=total) > 0]
+    assert cut - max(swaps) == 1000
+
+
 def test_all_departures_together_are_the_released_method() -> None:
     rows = runs_of("released")
     ds, released = (method_words(rows[row].methods["critic"]) for row in ("DS", "DS, released"))
@@ -241,6 +253,7 @@ def test_all_departures_together_are_the_released_method() -> None:
                 together[field] = {**together[field], **moved}
             else:
                 together[field] = words
+    together["budget"] = {**together["budget"], "phase": together["schedule"]["phase"]}  # The second update is the cut's.
     assert together == released
     assert together == method_words(REGISTRY.entry("method", "ds_released").value.resolved(REGISTRY))
 
