@@ -253,7 +253,7 @@ def test_all_departures_together_are_the_released_method() -> None:
                 together[field] = {**together[field], **moved}
             else:
                 together[field] = words
-    together["budget"] = {**together["budget"], "phase": together["schedule"]["phase"]}  # The second update is the cut's.
+    together["budget"]["phase"] = together["schedule"]["phase"]  # The second update is that of the cut, too.
     assert together == released
     assert together == method_words(REGISTRY.entry("method", "ds_released").value.resolved(REGISTRY))
 
