@@ -16,6 +16,7 @@ from test_tuning import RATE, trial_study, tuning
 
 from studies.outcome import Outcome, Status
 from studies.read import study_from
+from studies.store import Store
 from studies.tuning.chosen import Tuned, choose, tuned_tables
 from studies.tuning.claims import claims
 from studies.tuning.trials import Tuning
@@ -314,6 +315,18 @@ def test_a_row_without_a_choice_leaves_no_study_to_run(lab: Lab) -> None:
     assert "nothing can be chosen" in answer.out
     assert "no tuned.toml: a row has no choice" in answer.out
     assert not (lab.store / "studies/study-tune/tuned.toml").exists()
+
+
+def test_a_row_of_which_a_trial_is_left_to_others_has_no_choice_yet(lab: Lab, done: tuple[Lab, Answer]) -> None:
+    """It would be chosen from fewer trials than the other row is."""
+    shutil.copytree(done[0].store, lab.store)
+    run = next(cell["run"] for cell in lab.cells("mine-tune") if cell["label"] == "SET #1")
+    (lab.store / "runs" / run / "manifest.json").unlink()
+    with Store(lab.store).claim(run):
+        answer = tune(lab, "--no-wait")
+    assert answer.code == 3, answer.err
+    assert "no tuned.toml: 1 run of a trial is not finished, and every row has the same budget" in answer.out
+    assert not (folder(lab) / "tuned.toml").exists()
 
 
 def test_a_dry_run_says_the_cost_of_tuning_and_writes_nothing(lab: Lab) -> None:
