@@ -106,7 +106,7 @@ def test_every_study_runs_and_gives_its_table(lab: Lab, lenient: None, name: str
 
 @pytest.mark.parametrize("name", [name for name in STUDIES if "scales" in tables(name)])
 def test_a_small_study_takes_a_tenth_of_the_full_one_at_most(name: str) -> None:
-    full, small = (study_from(still_reported(scaled(tables(name), scale), tables(name)), REGISTRY, name=name)
+    full, small = (study_from(still_reported(scaled(tables(name), scale), tables(name), REGISTRY), REGISTRY, name=name)
                    for scale in (FULL, "small"))  # fmt: skip
     assert small.steps * len(small.seeds) * 10 <= full.steps * len(full.seeds)
     assert small.steps <= 20_000
