@@ -11,6 +11,7 @@ source = "Sokar et al. 2022, Tables 1 and 2: mean ± s.d. of 5 seeds"
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -80,7 +81,9 @@ def still_reported(tables: Mapping[str, Any], file: Mapping[str, Any], registry:
     from studies.read import environments
 
     words, preset = tables.get("reported"), tables.get("preset")
-    envs = _taken_out(*(environments(each.get("envs"), preset, registry) for each in (file, tables)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # What runs in the place of others is told where the study is read.
+        envs = _taken_out(*(environments(each.get("envs"), preset, registry) for each in (file, tables)))
     rows = _taken_out(file.get("methods"), tables.get("methods"))
     if not isinstance(words, Mapping) or not envs | rows:
         return dict(tables)
