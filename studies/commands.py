@@ -159,8 +159,8 @@ def _study_run(command: cli.StudyRun) -> int:
         file = read_file(path)
         _note_scales(command, path)
         tables = scaled(file, command.scale) | words
-        tables = still_reported(tables, file)
         tables |= flags.setup(command, tables.get("agents", []), tables.get("settings"))
+        tables = still_reported(tables, file, registry)
         study = study_from(tables, registry, name=known_as, where=str(path), text=path.read_text("utf-8-sig"))
     options = _options(command, workers=command.workers, executor=command.executor, told=told)
     from studies.show import study_end

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
+from datetime import date, time
 from typing import Any
 
 from studies import cli
@@ -142,7 +144,7 @@ def _value(text: str) -> Any:
 
 
 def toml(tables: Mapping[str, Any]) -> str:
-    """A study's tables as TOML: plain keys first, then one inline table a key. JSON values are TOML but for tables."""
+    """A study's tables as TOML: plain keys first, then one inline table a key."""
     lines = [f"{key} = {_inline(value)}" for key, value in tables.items() if not isinstance(value, Mapping)]
     for key, table in tables.items():
         if isinstance(table, Mapping):
@@ -157,7 +159,9 @@ def _inline(value: Any) -> str:
         return "[" + ", ".join(map(_inline, value)) + "]"
     if isinstance(value, str):
         return _key(value)
-    return json.dumps(value)
+    if isinstance(value, date | time):
+        return value.isoformat()
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else json.dumps(value)
 
 
 def _key(text: str) -> str:

@@ -32,12 +32,9 @@ class RowWords:
             raise PartError(f"at: no entry holds for {where}: give one, or leave that out of the study")
         return found
 
-    def own_settings(self, agent: str, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """What a row sets of an agent, entries over the row's own words."""
-        own = dict(self.settings.get(agent, {}))
-        for entry in entries:
-            own |= entry.get("settings", {}).get(agent, {})
-        return own
+    def own_settings(self, agent: str, entries: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """What a row sets of an agent, and then what each of those entries sets over it."""
+        return [self.settings.get(agent, {}), *(entry.get("settings", {}).get(agent, {}) for entry in entries)]
 
 
 def read_row(words: Any, agents: Sequence[str]) -> RowWords:

@@ -285,15 +285,21 @@ def _with_preset(tables: dict[str, Any], registry: Registry) -> dict[str, Any]:
         preset = registry.entry("preset", name).value
     except PartError as error:
         raise BadInput(str(error)) from None
-    envs = tables.get("envs")
-    if isinstance(envs, list) and all(isinstance(env, str) for env in envs):
-        tables = {**tables, "envs": preset.environments(envs)}
+    if "envs" in tables:
+        tables = {**tables, "envs": environments(tables["envs"], name, registry)}
     own = tables.get("settings") or {}
     mine = own.get(preset.agent, {}) if isinstance(own, Mapping) else None
     if not isinstance(mine, Mapping):
         return {"agents": [preset.agent], **preset.run, **tables}  # What is no table is refused as such.
     settings = {**own, preset.agent: {**preset.settings, **mine}}
     return {"agents": [preset.agent], **preset.run, **tables, "settings": settings}
+
+
+def environments(envs: Any, preset: Any, registry: Registry) -> Any:
+    """The environments that run for those that a file names under a preset. What is no list of names stays as it is."""
+    if preset not in registry.names("preset") or not isinstance(envs, list):
+        return envs
+    return registry.entry("preset", preset).value.environments(envs) if all(isinstance(e, str) for e in envs) else envs
 
 
 def _unknown_agents(file: Any, registry: Registry, where: str) -> list[str]:

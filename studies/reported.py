@@ -11,12 +11,13 @@ source = "Sokar et al. 2022, Tables 1 and 2: mean ± s.d. of 5 seeds"
 from __future__ import annotations
 
 import math
+import warnings
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from registry import nearest
+from registry import Registry, nearest
 from studies.premises import leads_out
 from studies.problems import BadInput
 from studies.statistics import Row
@@ -97,10 +98,15 @@ def misreported(words: Mapping[str, Any], rows: Collection[str], envs: Collectio
     return problems
 
 
-def still_reported(tables: Mapping[str, Any], file: Mapping[str, Any]) -> dict[str, Any]:
+def still_reported(tables: Mapping[str, Any], file: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
     """The tables of a study without what its file reports of rows and environments that a scale or a flag took out."""
-    words = tables.get("reported")
-    envs, rows = (_taken_out(key, tables, file) for key in ("envs", "methods"))
+    from studies.read import environments
+
+    words, preset = tables.get("reported"), tables.get("preset")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # What runs in the place of others is told where the study is read.
+        envs = _taken_out(*(environments(each.get("envs"), preset, registry) for each in (file, tables)))
+    rows = _taken_out(file.get("methods"), tables.get("methods"))
     if not isinstance(words, Mapping) or not envs | rows:
         return dict(tables)
     left = {
@@ -112,8 +118,7 @@ def still_reported(tables: Mapping[str, Any], file: Mapping[str, Any]) -> dict[s
     return others | ({"reported": {**_said(words), **left}} if any(left.values()) else {})
 
 
-def _taken_out(key: str, tables: Mapping[str, Any], file: Mapping[str, Any]) -> set[str]:
-    before, now = file.get(key), tables.get(key)
+def _taken_out(before: Any, now: Any) -> set[str]:
     if not isinstance(before, list | Mapping) or not isinstance(now, list | Mapping):
         return set()
     return {name for name in before if isinstance(name, str) and name not in now}

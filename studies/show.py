@@ -55,12 +55,12 @@ def tuning_end(tuning: Tuning, name: str, store: Store) -> str:
     pages = [*map(words.in_md, sheets), *(f"{in_markdown(said)}  \n" for said in warned)]
     write_atomically(folder / "table.md", "\n".join(pages).encode())
     write_atomically(folder / "table.csv", words.comma_separated(tuning, chosen).encode())
-    whole, file = all(each.chosen for each in chosen), folder / "tuned.toml"
-    if whole:
-        write_atomically(file, toml(tuned_tables(tuning, chosen)).encode())
-    else:
+    file, lacking = folder / "tuned.toml", words.lacking(chosen)
+    if lacking:
         file.unlink(missing_ok=True)
-    last = f"with the chosen settings: sparsity study run {file}" if whole else "no tuned.toml: a row has no choice"
+    else:
+        write_atomically(file, toml(tuned_tables(tuning, chosen)).encode())
+    last = f"no tuned.toml: {lacking}" if lacking else f"with the chosen settings: sparsity study run {file}"
     return "\n".join([*map(words.in_text, sheets), *warned, last])
 
 

@@ -186,9 +186,13 @@ class Study:
         """The agent and the method of a row, under those entries of its `at`."""
         method_axes = {key: value for key, value in axes.items() if key in _METHOD_FIELDS}
         agent_axes = {k: v for k, v in axes.items() if k not in _RUN_AXES and k not in method_axes}
-        own = row.own_settings(agent, entries)
+        own: dict[str, Any] = {}
         said = row.method if isinstance(row.method, Mapping) else {}
-        for name in (*(axis for axis in method_axes if axis in said), *(axis for axis in agent_axes if axis in own)):
+        set_here: set[str] = set()
+        for settings in row.own_settings(agent, entries):
+            own |= _each_width(agent, settings, registry)
+            set_here |= own.keys() | settings.keys()
+        for name in (*(axis for axis in method_axes if axis in said), *(a for a in agent_axes if a in set_here)):
             raise PartError(f"[axes] {name} has no effect on this row: it sets {name} itself")
         chosen = self._agent(agent, {**agent_axes, **own}, registry)
         built = smallest(chosen, registry)
@@ -208,14 +212,7 @@ class Study:
         return [] if self.preset is None else registry.entry("preset", self.preset).value.changes(base, env)
 
     def _agent(self, agent: str, axes: Mapping[str, Any], registry: Registry) -> Part:
-        entry = registry.entry("agent", agent)
-        settings = dict(self.settings.get(agent, {})) | dict(axes)
-        hidden = settings.pop("hidden", None)
-        if hidden is not None:
-            widths = [s.name for s in entry.settings if _widths(s.name)]
-            if not widths:
-                raise PartError(f"agent {agent!r} has no hidden layers to set")
-            settings = dict.fromkeys(widths, hidden) | settings
+        settings = _each_width(agent, dict(self.settings.get(agent, {})) | dict(axes), registry)
         chosen = registry.resolve("agent", Part(agent, settings))
         for name, widths in chosen.settings.items():
             if _widths(name) and max(widths, default=0) > WIDEST:
@@ -347,6 +344,17 @@ def smallest(agent: Part, registry: Registry) -> Agent:
 def _widths(setting: str) -> bool:
     """Whether a setting of an agent holds the hidden widths of a learner: `<learner>_hidden`."""
     return setting.endswith("_hidden")
+
+
+def _each_width(agent: str, settings: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
+    """Settings with `hidden` as the widths of every learner that has none of its own among them."""
+    others = {name: value for name, value in settings.items() if name != "hidden"}
+    if settings.get("hidden") is None:
+        return others
+    widths = [setting.name for setting in registry.entry("agent", agent).settings if _widths(setting.name)]
+    if not widths:
+        raise PartError(f"agent {agent!r} has no hidden layers to set")
+    return dict.fromkeys(widths, settings["hidden"]) | others
 
 
 def _check_learners(density: Density | None, learners: Sequence[str]) -> None:

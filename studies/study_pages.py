@@ -81,7 +81,7 @@ def _settings(tables: Mapping[str, Any]) -> str:
 
 
 def _size(name: str, scale: str, tables: Mapping[str, Any], registry: Registry) -> str:
-    study = study_from(still_reported(scaled(tables, scale), tables), registry, name=name)
+    study = study_from(still_reported(scaled(tables, scale), tables, registry), registry, name=name)
     cells = study.cells(registry)
     runs = {run.id: run for cell in cells for run in (cell.run, cell.run.donor) if run}.values()
     command = f"sparsity study run {name}" + (f" --scale {scale}" if scale != FULL else "")

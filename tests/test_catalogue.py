@@ -106,7 +106,7 @@ def test_every_study_runs_and_gives_its_table(lab: Lab, lenient: None, name: str
 
 @pytest.mark.parametrize("name", [name for name in STUDIES if "scales" in tables(name)])
 def test_a_small_study_takes_a_tenth_of_the_full_one_at_most(name: str) -> None:
-    full, small = (study_from(still_reported(scaled(tables(name), scale), tables(name)), REGISTRY, name=name)
+    full, small = (study_from(still_reported(scaled(tables(name), scale), tables(name), REGISTRY), REGISTRY, name=name)
                    for scale in (FULL, "small"))  # fmt: skip
     assert small.steps * len(small.seeds) * 10 <= full.steps * len(full.seeds)
     assert small.steps <= 20_000
@@ -228,6 +228,18 @@ def test_each_departure_changes_what_its_number_says_and_nothing_else() -> None:
     assert {number: differing(ds, method) for number, method in departures().items()} == DEPARTURES
 
 
+@pytest.mark.parametrize("row", ["#6 final cut", "DS, released"])
+def test_the_final_cut_comes_a_period_after_the_last_swap(row: str) -> None:
+    """Two updates after it, the cut would take out what that has just grown."""
+    run = runs_of("released")[row]
+    method, total = run.methods["critic"], run.updates
+    budget, schedule = REGISTRY.bind("budget", method.budget), REGISTRY.bind("schedule", method.schedule)
+    late = range(total - 60_000, total + 1)
+    cut = next(step for step in late if budget(step=step, total=total, density=0.5) < 0.5)
+    swaps = [step for step in late if schedule(step=step, total=total) > 0]
+    assert cut - max(swaps) == 1000
+
+
 def test_all_departures_together_are_the_released_method() -> None:
     rows = runs_of("released")
     ds, released = (method_words(rows[row].methods["critic"]) for row in ("DS", "DS, released"))
@@ -241,6 +253,7 @@ def test_all_departures_together_are_the_released_method() -> None:
                 together[field] = {**together[field], **moved}
             else:
                 together[field] = words
+    together["budget"]["phase"] = together["schedule"]["phase"]  # The second update is that of the cut, too.
     assert together == released
     assert together == method_words(REGISTRY.entry("method", "ds_released").value.resolved(REGISTRY))
 

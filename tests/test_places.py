@@ -37,6 +37,21 @@ def test_settings_said_otherwise_are_the_same_runs() -> None:
     assert [c.run.id for c in own] == [c.run.id for c in here] == [c.run.id for c in study]
 
 
+def test_hidden_widths_of_a_row_or_a_place_stand_over_each_learner_s_of_the_study() -> None:
+    """What is tuned as `td3.hidden` must be what is run."""
+    study = {"settings": {"td3": {"batch_size": 8, "actor_hidden": [16, 16], "critic_hidden": [16, 16]}}}
+
+    def widths(**words: Any) -> tuple[Any, Any]:
+        settings = row({"base": "set", **words}, **study)[0].run.agent.settings
+        return settings["actor_hidden"], settings["critic_hidden"]
+
+    place = [{"settings": {"td3": {"hidden": [8]}}}]
+    assert widths(settings={"td3": {"hidden": [8]}}) == ((8,), (8,))
+    assert widths(at=place) == ((8,), (8,))
+    assert widths(settings={"td3": {"actor_hidden": [4]}}, at=place) == ((8,), (8,))
+    assert widths(settings={"td3": {"hidden": [8], "actor_hidden": [4]}}) == ((4,), (8,)), "of one learner, said beside"
+
+
 def test_what_is_said_of_a_density_holds_there_alone_and_over_the_row() -> None:
     at = [{"density": 0.5, "schedule": {"fraction": 0.4}}, {"density": 0.2, "settings": {"td3": {"tau": 0.1}}}]
     found = {c.density: c.run for c in row({"base": "set", "schedule": {"every": 30}, "at": at})}

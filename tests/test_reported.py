@@ -83,6 +83,17 @@ def test_environments_and_rows_that_flags_take_out_are_left_out(lab: Lab) -> Non
     assert reported(Store(lab.store), "other") is None
 
 
+@pytest.mark.filterwarnings("ignore:.* in its place|the paper's")
+def test_flags_take_out_an_environment_that_a_preset_gave_another_name(lab: Lab) -> None:
+    """HalfCheetah-v3 runs as v5 under the paper's preset: what is reported of it bears that name."""
+    head = 'preset = "ds-td3"\nenvs = ["HalfCheetah-v3", "Hopper-v3"]\nseeds = 1\nsteps = 30_000\n'
+    scores = "".join(f'[reported."{env}"]\nTD3 = {{ return = 1 }}\n' for env in ("HalfCheetah-v5", "Hopper-v4"))
+    text = f'{head}[methods]\nTD3 = "dense"\n[reported]\n{SOURCE}{scores}'
+    for flags in ((), ("--envs", "Hopper-v3"), ("--envs", "Hopper-v4")):
+        answer = lab.study(text, *flags, "--dry-run")
+        assert answer.code == 0, answer.err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

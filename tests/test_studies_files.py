@@ -335,3 +335,13 @@ def test_actor_and_critic_may_have_methods_and_densities_of_their_own() -> None:
     spread = methods["RigL 0.05 / 0.5"]
     assert [spread[name].grow.name for name in ("actor", "critic")] == ["gradient", "gradient"]
     assert [spread[name].allocation.settings["density"] for name in ("actor", "critic")] == [0.05, 0.5]
+
+
+def test_the_store_keeps_dates_and_infinities_that_no_run_of_a_file_reads(lab: Lab, quiet: None) -> None:
+    """An entry of a density that the study leaves out is never looked at, but is written with the rest."""
+    words = 'base = "set", at = [{ agent = "td3" }, { density = 1979-05-27 }, { density = 0.1, grow = [inf, nan] }]'
+    answer = lab.study(FILE.replace('base = "set"', words), "--name", "kept")
+    assert answer.code == 0, answer.err
+    again = lab.run("kept")
+    assert again.code == 0, again.err
+    assert "2 runs, 0 to do" in again.err

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 from lab import ENV, FILE, REGISTRY, Answer, Lab, a_lab, draw_nothing, no_figures
-from test_tuning import RATE, tuning
+from test_tuning import RATE, trial_study, tuning
 
 from studies.outcome import Outcome, Status
 from studies.read import study_from
+from studies.store import Store
 from studies.tuning.chosen import Tuned, choose, tuned_tables
 from studies.tuning.claims import claims
 from studies.tuning.trials import Tuning
@@ -111,6 +112,22 @@ def test_over_environments_trials_are_measured_between_the_random_policy_and_the
     set_ = of(choose(tuned, outcomes(tuned, returns), RANDOM), "SET")
     assert [each.score for each in set_.tried] == pytest.approx([0.75, (33.5 / 100 + 1) / 2, 0.0])
     assert set_.chosen is set_.tried[0]
+
+
+def test_trials_of_other_densities_are_trials_of_one_row() -> None:
+    """Without densities of the study, one that an allocation brings along is a setting like any other."""
+    tune = {"search": "grid", "space": {"allocation": ["erk", {"part": "lambdas", "first": 3.0}]}}
+    tuned = tuning(tune, densities=[], methods={"SET": "set"})
+    trials = [cell for cell in trial_study(tuned).cells(REGISTRY) if "SET" in cell.label]
+    assert len({cell.density for cell in trials}) == 2
+    ends = {"SET #1": np.array([30.0]), "SET #2": np.array([20.0])}
+    runs = [Outcome(c.label, "td3", ENV, c.density, c.run.seed, returns=ends[c.label], run=c.run.id) for c in trials]
+    [set_] = choose(tuned, runs, RANDOM)
+    assert len(set_.tried) == 2
+    assert set_.chosen is set_.tried[0]
+    tables = {**tuned_tables(tuned, [set_]), "seeds": list(tuned.tune.seeds), "tune": None}
+    as_tuned = {cell.run.id for cell in study_from(tables, REGISTRY, name="x").cells(REGISTRY)}
+    assert {run.run for run in runs if run.label == "SET #1"} <= as_tuned, "it gives the runs that were tried"
 
 
 def test_the_choices_are_written_into_the_rows_of_the_study() -> None:
@@ -298,6 +315,18 @@ def test_a_row_without_a_choice_leaves_no_study_to_run(lab: Lab) -> None:
     assert "nothing can be chosen" in answer.out
     assert "no tuned.toml: a row has no choice" in answer.out
     assert not (lab.store / "studies/study-tune/tuned.toml").exists()
+
+
+def test_a_row_of_which_a_trial_is_left_to_others_has_no_choice_yet(lab: Lab, done: tuple[Lab, Answer]) -> None:
+    """It would be chosen from fewer trials than the other row is."""
+    shutil.copytree(done[0].store, lab.store)
+    run = next(cell["run"] for cell in lab.cells("mine-tune") if cell["label"] == "SET #1")
+    (lab.store / "runs" / run / "manifest.json").unlink()
+    with Store(lab.store).claim(run):
+        answer = tune(lab, "--no-wait")
+    assert answer.code == 3, answer.err
+    assert "no tuned.toml: 1 run of a trial is not finished, and every row has the same budget" in answer.out
+    assert not (folder(lab) / "tuned.toml").exists()
 
 
 def test_a_dry_run_says_the_cost_of_tuning_and_writes_nothing(lab: Lab) -> None:

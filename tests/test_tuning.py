@@ -153,6 +153,10 @@ WRONG: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "a misspelt field": ({"space": {"shedule.every": [9]}}, ("Did you mean 'schedule'?",)),
     "a misspelt setting of parts": ({"space": {"schedule.evry": [9]}}, ("no schedule", "Did you mean 'every'?")),
     "a density": ({"space": {"density": [0.1]}}, ("densities are what a study compares",)),
+    "a density of a whole part": (
+        {"space": {"allocation": ["erk", {"part": "erk", "density": 0.3}]}},
+        ("[tune.space] 'allocation': densities are what a study compares",),
+    ),
     "a field without settings": ({"space": {"readmit.x": [1]}}, ("readmit has no settings",)),
     "no list": ({"space": {"td3.tau": 0.1}}, ("'td3.tau'", "{ log = [low, high] }", "0.1")),
     "an empty list": ({"space": {"td3.tau": []}}, ("lists no value",)),

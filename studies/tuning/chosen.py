@@ -72,7 +72,7 @@ class _Place(NamedTuple):
     agent: str
     label: str
     density: str
-    """In words."""
+    """In words; none for a row that the study's densities do not multiply."""
 
 
 def choose(tuning: Tuning, outcomes: Iterable[Outcome], baseline: Baseline) -> list[Tuned]:
@@ -112,11 +112,12 @@ def _entry(each: Tuned) -> dict[str, Any]:
 
 
 def _grouped(tuning: Tuning, outcomes: Iterable[Outcome]) -> dict[_Place, dict[int, list[Outcome]]]:
-    """Runs by place and trial, rows in the order of the study."""
+    """Runs by place and trial, rows in the order of the study. A density that a trial itself gives is no place."""
     labels, groups = tuning.labels(), dict[_Place, dict[int, list[Outcome]]]()
     for run in outcomes:
         label, trial = labels[run.label]
-        density = run.axes.get("density", _named(run.density))
+        asked = (run.agent, label) in tuning.multiplied
+        density = run.axes.get("density", _named(run.density)) if asked else ""
         groups.setdefault(_Place(run.agent, label, density), {}).setdefault(trial, []).append(run)
     return groups
 

@@ -29,6 +29,7 @@ def read_space(words: Mapping[str, Any], where: str, study: Study, registry: Reg
     problems = []
     for key, tried in words.items():
         try:
+            _demand_no_density(key, tried)
             space[key] = _tried(tried, _setting(key, study, registry))
         except ValueError as error:
             problems.append(f"{where} {key!r}: {error}")
@@ -78,11 +79,16 @@ def _reaches(key: str, agent: str, method: Method, kept: Sequence[str], registry
     return not dot or takes(method, head, setting, registry)
 
 
+def _demand_no_density(key: str, tried: Any) -> None:
+    listed = tried if key == "allocation" and isinstance(tried, list) else []
+    within = any(isinstance(words, Mapping) and "density" in words for words in listed)
+    if within or key in ("density", "allocation.density"):
+        raise PartError("densities are what a study compares: they are not tuned")
+
+
 def _setting(key: str, study: Study, registry: Registry) -> Setting | None:
     """The setting that a key names; None for a whole field, and for hidden widths. PartError if there is none."""
     head, dot, name = key.partition(".")
-    if key in ("density", "allocation.density"):
-        raise PartError("densities are what a study compares: they are not tuned")
     if head not in _FIELDS and head not in study.agents:
         known = [*study.agents, *_FIELDS]
         allowed = f"{', '.join(f'{agent}.SETTING' for agent in study.agents)}, FIELD.SETTING or FIELD of methods"

@@ -72,8 +72,9 @@ Space = Mapping[str, Values | Range]
 def trials(space: Space, search: Search, count: int | None, seed: int) -> list[Trial]:
     """`count` different configurations of a space; None is a whole grid.
 
-    The first n do not hang on how many are asked for, and a key has the same values for every method that it reaches:
-    methods differ in what they are, not in the luck of their draws. BadInput if the space has too few.
+    The first n do not hang on how many are asked for, and a range has the same values for every method that it reaches:
+    methods differ in what they are, not in the luck of their draws. Lists do so until what is drawn was drawn before,
+    which is left out; of a grid in part each method has its own. BadInput if the space has too few.
     """
     if search not in get_args(Search):
         raise BadInput(f"search must be 'grid' or 'random', not {search!r}")

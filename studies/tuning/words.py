@@ -89,6 +89,15 @@ def warnings_of(tuning: Tuning, tuned: Sequence[Tuned]) -> list[str]:
     return said + ([f"runs of different worlds are compared: {clean('; '.join(sorted(worlds)))}"] if worlds else [])
 
 
+def lacking(tuned: Sequence[Tuned]) -> str:
+    """Why the study cannot be given its choices yet; nothing if it can. A row with fewer trials was tuned less."""
+    unfinished = sum(standing(run) in ("running", "missing") for each in tuned for run in _runs(each))
+    if unfinished:
+        runs = "1 run of a trial is" if unfinished == 1 else f"{unfinished} runs of trials are"
+        return f"{runs} not finished, and every row has the same budget: give the command again"
+    return "" if all(each.chosen for each in tuned) else "a row has no choice"
+
+
 def comma_separated(tuning: Tuning, tuned: Sequence[Tuned]) -> str:
     """A line a run, with the score of its trial, whether that was chosen, and a column a setting."""
     keys = list(dict.fromkeys(key for space in tuning.spaces.values() for key in space))
