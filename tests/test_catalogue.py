@@ -53,6 +53,7 @@ def tiny(name: str) -> str:
         "[scales.tiny.all]\nschedule = { every = 10 }\nbudget = { every = 10 }",
         f"[scales.tiny.settings.{agent}]\nbatch_size = 4",
         *(["hidden = [16, 16]"] if "all" in words else []),
+        *(["[scales.tiny.axes]\ndonor = [0, 40]"] if "donor" in words.get("axes", {}) else []),
         *(['[scales.tiny.methods."#6 final cut"]\nbudget = { every = 10 }'] if name == "released" else []),
     ]
     return "\n".join(lines)
