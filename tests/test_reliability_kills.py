@@ -75,5 +75,5 @@ def test_kills_of_runs_find_a_bug(bug: str) -> None:
 
 def test_kills_of_runners_find_a_bug() -> None:
     with mutated(last, ("if loaded is None:", "if True:")), runners.ready():
-        chains = (runners.chain(seed, most=12)[0] for seed in range(SEED, SEED + 5))
+        chains = (runners.chain(seed, most=12)[0] for seed in range(SEED, SEED + 12))
         assert any("went on from step 0," in each for wrong in chains for each in wrong)
