@@ -55,7 +55,9 @@ def carry_out(command: Any) -> int:
     signal.signal(signal.SIGTERM, _terminated)
     warnings.showwarning = _warn
     try:
-        return _COMMANDS[type(command)](command)
+        code = _COMMANDS[type(command)](command)
+        sys.stdout.flush()  # Here, where a reader that has gone is no traceback, and not at the end of Python.
+        return code
     except (BadInput, PartError) as error:
         return _refuse(error, command.debug)
     except Damaged as error:

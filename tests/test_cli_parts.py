@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -171,6 +172,17 @@ def test_the_installed_command_answers() -> None:
     assert done.returncode == 0
     for word in ("train", "study", "parts", "check"):
         assert word in done.stdout
+
+
+def test_a_reader_that_has_gone_before_the_first_word_is_no_traceback() -> None:
+    """Few words wait in a buffer until the end, where nobody would catch what becomes of them."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "wb") as gone:
+        command = [Path(sys.executable).with_name("sparsity"), "parts", "schedule"]
+        buffered = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+        done = subprocess.run(command, stdout=gone, stderr=subprocess.PIPE, text=True, timeout=100, env=buffered)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_closed_pipe_is_no_traceback() -> None:
