@@ -314,15 +314,21 @@ def _study_table(command: cli.StudyTable) -> int:
     return 0
 
 
-def _study_plot(command: cli.StudyPlot) -> int:
-    from studies.figures.page import NothingToDraw
-    from studies.plot import plot_study
-
+def _writable(command: cli.StudyPlot | cli.StudyReport) -> Store:
+    """The store of a study into whose folder is about to be written. BadInput if there is none, or it is not safe."""
     store = Store(command.store)
     store.cells(command.name)  # There must be such a study before its folder is looked at.
     problems = unsafe(store.root, [store.study_folder(command.name)])
     if problems:
         raise BadInput(*problems)
+    return store
+
+
+def _study_plot(command: cli.StudyPlot) -> int:
+    from studies.figures.page import NothingToDraw
+    from studies.plot import plot_study
+
+    store = _writable(command)
     if command.measure is not None and command.layer is not None:
         raise BadInput(f"--measure {command.measure} and --layer {command.layer} are two figures: give one at a time")
     try:
@@ -347,11 +353,7 @@ def _study_plot(command: cli.StudyPlot) -> int:
 def _study_report(command: cli.StudyReport) -> int:
     from studies.report.page import write_report
 
-    store = Store(command.store)
-    store.cells(command.name)  # There must be such a study before its folder is looked at.
-    problems = unsafe(store.root, [store.study_folder(command.name)])
-    if problems:
-        raise BadInput(*problems)
+    store = _writable(command)
     _show(str(write_report(store, command.name, clock=command.clock)))
     return 0
 

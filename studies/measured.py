@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from studies.aggregate import normalised
 from studies.compare import reference_of
-from studies.figures.rows import named
 from studies.problems import clean
 from studies.statistics import Baseline, Row, random_policy, score
+from studies.words import named
 
 Axes = tuple[tuple[str, str], ...]
 Setting = tuple[str, Axes]

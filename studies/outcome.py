@@ -64,3 +64,8 @@ def by_clock(outcomes: Iterable[Outcome], clock: Clock) -> list[Outcome]:
         replace(run, seconds=run.cpu_seconds, training_seconds=run.training_cpu_seconds, clock=clock)
         for run in outcomes
     ]
+
+
+def training_time(run: Outcome) -> float | None:
+    """Seconds of training alone, where the run counted them; else of all of it."""
+    return float(run.training_seconds[-1]) if len(run.training_seconds) else run.seconds

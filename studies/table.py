@@ -61,7 +61,7 @@ def blocks(rows: Sequence[Row], baseline: Baseline = NO_BASELINE) -> list[Block]
     ]
 
 
-def heading(row: Row) -> str:
+def heading(row: Row | Outcome) -> str:
     """Where a row belongs: "HalfCheetah-v5, td3, hidden = 256"."""
     axes = [f"{clean(name)} = {clean(value)}" for name, value in sorted(row.axes.items())]
     return ", ".join([*filter(None, (clean(row.env), clean(row.agent))), *axes])

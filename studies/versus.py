@@ -16,7 +16,7 @@ from studies.outcome import Outcome
 from studies.problems import BadInput, clean
 from studies.statistics import Row, tally
 from studies.table import WRITERS, Format, heading
-from studies.words import ABSENT, evaluations
+from studies.words import ABSENT, evaluations, row_name
 
 HEAD: Final = ("row", "n", "difference", "95 % interval", "p", "p (Holm)", "P(better)", "steps to its return")
 CSV_HEAD: Final = (
@@ -64,7 +64,7 @@ def _compared(outcomes: Sequence[Outcome], against: str, test: Test) -> list[Com
 
 def _nothing(compared: Sequence[Comparison], against: str) -> list[str]:
     said = f"nothing to compare with {clean(against)}: a difference needs two finished runs on both sides"
-    return [said, *(f"{_name(one.row)}, {heading(one.row)}: {_sides(one)}" for one in compared)]
+    return [said, *(f"{row_name(one.row)}, {heading(one.row)}: {_sides(one)}" for one in compared)]
 
 
 def _cells(one: Comparison, arrival: Arrival) -> tuple[str, ...]:
@@ -73,7 +73,7 @@ def _cells(one: Comparison, arrival: Arrival) -> tuple[str, ...]:
     if not math.isnan(found.point):
         interval = f"[{found.low:,.4g}, {found.high:,.4g}]"
         numbers = (f"{found.point:+,.4g}", interval, f"{found.p:.3g}", f"{one.adjusted:.3g}", f"{one.better:.2f}")
-    return _name(one.row), _sides(one), *numbers, _arrived(arrival)
+    return row_name(one.row), _sides(one), *numbers, _arrived(arrival)
 
 
 def _sides(one: Comparison) -> str:
@@ -109,10 +109,6 @@ def _legend(
 
 def _key(row: Row) -> tuple[object, ...]:
     return row.agent, row.env, row.label, row.density, tuple(sorted(row.axes.items()))
-
-
-def _name(row: Row) -> str:
-    return clean(row.label) + ("" if row.density is None else f" {row.density:g}")
 
 
 def _comma_separated(compared: Sequence[Comparison], test: Test) -> str:

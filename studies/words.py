@@ -11,11 +11,14 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from studies.outcome import Clock
+from studies.outcome import Clock, Outcome
+from studies.problems import clean
 from studies.statistics import Row, window
 
 RANDOM: Final = "random policy"
 ABSENT: Final = "-"
+NAMED: Final = 8
+"""Rows that a note names; further ones are counted."""
 BUSY: Final = 1.2
 """Wall-clock seconds for one on the CPU from which on a machine is said to have been busy."""
 CLOCKS: Final[Mapping[Clock, str]] = {"wall": "wall clock", "cpu": "CPU time"}
@@ -59,3 +62,21 @@ def busy(rows: Sequence[Row]) -> list[str]:
     stretch = statistics.median(known) if known else 0.0
     said = f"The machine was busy: runs took {stretch:.1f} times their CPU time (see --clock cpu)."
     return [said] if stretch > BUSY else []
+
+
+def row_name(row: Row | Outcome) -> str:
+    """A row's label, and its density if it has one, as tables and sentences name it: "RigL 0.5"."""
+    return clean(row.label) + ("" if row.density is None else f" {row.density:g}")
+
+
+def named(what: str, rows: Sequence[Row]) -> list[str]:
+    """A sentence that names rows, once each, if there are any: "No connection is replaced in: SET; RigL at 0.5." """
+    names = dict.fromkeys(with_density(row) for row in rows)
+    more = [f"and {len(names) - NAMED} more"] if len(names) > NAMED else []
+    return [f"{what}: {'; '.join([*list(names)[:NAMED], *more])}."] if names else []
+
+
+def with_density(row: Row) -> str:
+    """A row's label, and its density if it has one."""
+    density = "" if row.density is None else f" at {row.density:g}"
+    return f"{shorten(clean(row.label), 30)}{density}"

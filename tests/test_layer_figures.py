@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import test_plot
 from lab import Lab
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -139,14 +140,7 @@ def made(tmp_path: Path) -> Made:
     return Made(tmp_path)
 
 
-@pytest.fixture
-def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures of the test, laid out but not written."""
-    import studies.figures.page
-
-    laid_out: list[Figure] = []
-    monkeypatch.setattr(studies.figures.page, "write", lambda figure, stem: laid_out.append(figure) or [stem])
-    return laid_out
+figures = test_plot.figures
 
 
 def words(figure: Figure) -> str:

@@ -14,8 +14,8 @@ from test_plot import BASELINE, figures, run, study  # noqa: F401
 
 from studies.figures.curves import learning_curves_by_time
 from studies.figures.page import NothingToDraw
-from studies.figures.tradeoff import pareto, return_against_flops, return_against_seconds, training_time
-from studies.outcome import by_clock
+from studies.figures.tradeoff import pareto, return_against_flops, return_against_seconds
+from studies.outcome import by_clock, training_time
 
 POINTS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1)
 

@@ -9,12 +9,13 @@ import numpy as np
 
 from studies.figures.networks import Network, network_lines
 from studies.figures.page import NothingToDraw, looks_of
-from studies.figures.rows import counts, drawable, named
+from studies.figures.rows import counts, drawable
 from studies.figures.stairs import SPREAD, Stairs
 from studies.history import History, histories
 from studies.outcome import Outcome
 from studies.statistics import summary
 from studies.store import Store
+from studies.words import named
 
 MEANING = (
     "Replaced at an event: connections that left while others came, as a share of those before it, all layers of a "

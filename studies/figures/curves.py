@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from studies.figures.page import Drawing, Look, NothingToDraw, Panel, looks_of, pages
-from studies.figures.rows import FEW, LEAST_FOR_BAND, counts, density_panels, drawable, named, one_agent
+from studies.figures.rows import FEW, LEAST_FOR_BAND, counts, density_panels, drawable, one_agent
 from studies.outcome import Outcome
 from studies.statistics import Baseline, Row, shared_curves, summary, t_interval
 from studies.table import blocks
-from studies.words import busy, clock_of
+from studies.words import busy, clock_of, named
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

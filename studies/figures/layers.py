@@ -24,7 +24,7 @@ from studies.figures.page import (
     pages,
     verbatim,
 )
-from studies.figures.rows import counts, drawable, named
+from studies.figures.rows import counts, drawable
 from studies.figures.stairs import SPREAD, Spread, Stairs, draw_spread, spread
 from studies.history import History, histories
 from studies.outcome import Outcome
@@ -32,7 +32,7 @@ from studies.problems import clean
 from studies.statistics import Row, summary
 from studies.store import Store
 from studies.table import blocks
-from studies.words import shorten
+from studies.words import named, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,14 +9,12 @@ from studies.figures.page import NothingToDraw, Panel, in_lines
 from studies.problems import clean
 from studies.statistics import RandomPolicy, Row, score, tally
 from studies.table import heading, notes
-from studies.words import shorten
+from studies.words import shorten, with_density
 
 FEW: Final = 5
 """Below this many seeds each is drawn."""
 LEAST_FOR_BAND: Final = 3
 """The t-interval of two seeds is 9 standard deviations to either side: bands would cover every panel."""
-NAMED: Final = 8
-"""Rows that a note names; further ones are counted."""
 NAMED_GAPS: Final = 4
 """Rows with missing runs that are named under a figure; further ones are counted."""
 
@@ -67,19 +65,6 @@ def title_of(row: Row, one_agent: bool) -> str:
     """Where a panel's rows belong; the agent is left out where the figure has but one."""
     where = heading(row)
     return where.replace(f", {clean(row.agent)}", "", 1) if one_agent else where
-
-
-def named(what: str, rows: Sequence[Row]) -> list[str]:
-    """A sentence that names rows, once each, if there are any: "No connection is replaced in: SET; RigL at 0.5." """
-    names = dict.fromkeys(with_density(row) for row in rows)
-    more = [f"and {len(names) - NAMED} more"] if len(names) > NAMED else []
-    return [f"{what}: {'; '.join([*list(names)[:NAMED], *more])}."] if names else []
-
-
-def with_density(row: Row) -> str:
-    """A row's label, and its density if it has one."""
-    density = "" if row.density is None else f" at {row.density:g}"
-    return f"{shorten(clean(row.label), 30)}{density}"
 
 
 def counts(rows: Sequence[Row]) -> list[str]:

@@ -10,12 +10,13 @@ import numpy as np
 
 from studies.figures.networks import Network, network_lines
 from studies.figures.page import NothingToDraw, looks_of
-from studies.figures.rows import counts, drawable, named
+from studies.figures.rows import counts, drawable
 from studies.figures.stairs import Stairs
 from studies.outcome import Outcome
 from studies.statistics import summary
 from studies.store import Store
 from studies.topologies import Record, records
+from studies.words import named
 
 MEANING = (
     "Share of the first topology's connections that are active, all layers of a network together, at the evaluations "

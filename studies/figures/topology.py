@@ -16,7 +16,7 @@ from registry import nearest
 from studies.figures.curves import unit_of
 from studies.figures.networks import where
 from studies.figures.page import NothingToDraw, blank, finish, paged, verbatim
-from studies.figures.rows import drawable, named
+from studies.figures.rows import drawable
 from studies.figures.survival import NO_RECORD
 from studies.outcome import Outcome
 from studies.outcomes import collect
@@ -25,7 +25,7 @@ from studies.statistics import Row, summary
 from studies.store import Store
 from studies.table import blocks
 from studies.topologies import Layer, Record, records
-from studies.words import shorten
+from studies.words import named, shorten
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

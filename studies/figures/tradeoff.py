@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from studies.figures.page import Drawing, Look, NothingToDraw, Panel, in_lines, looks_of, pages
 from studies.figures.rows import LEAST_FOR_BAND, counts, drawable, one_agent, span_of, title_of
-from studies.outcome import Outcome
+from studies.outcome import Outcome, training_time
 from studies.statistics import Baseline, Row, summary
 from studies.table import blocks, notes
 from studies.words import busy, clock_of
@@ -41,11 +41,6 @@ class Cost:
     of: Callable[[Outcome], float | None]
     axis: Callable[[Sequence[Row]], str]
     said: Callable[[Sequence[Row]], list[str]]
-
-
-def training_time(run: Outcome) -> float | None:
-    """Seconds of training alone, where the run counted them; else of all of it."""
-    return float(run.training_seconds[-1]) if len(run.training_seconds) else run.seconds
 
 
 def _left_out(rows: Sequence[Row]) -> str:

@@ -21,10 +21,11 @@ from tyro.conf import Positional
 
 from rl.files import write_atomically
 from studies.formats import in_markdown
-from studies.outcome import Clock, by_clock
+from studies.outcome import Clock, Outcome, by_clock
 from studies.outcomes import collect
 from studies.plot import FIGURES
 from studies.report.findings import findings
+from studies.statistics import Baseline
 from studies.store import Store
 from studies.table import table
 
@@ -35,8 +36,15 @@ FIGURES_SHOWN: Final = ("learning-curves-by-time", "return-against-seconds")
 
 def results(store: Store, name: str, *, clock: Clock = "wall", figures: str = "") -> str:
     """What stands between the markers: findings, table, links to figures in that folder."""
+    return _results(*_gathered(store, name, clock), figures)
+
+
+def _gathered(store: Store, name: str, clock: Clock) -> tuple[list[Outcome], Baseline]:
     measured, baseline = collect(store, name)
-    outcomes = by_clock(measured, clock)
+    return by_clock(measured, clock), baseline
+
+
+def _results(outcomes: Sequence[Outcome], baseline: Baseline, figures: str) -> str:
     said = "\n".join(f"- {in_markdown(sentence)}" for sentence in findings(outcomes, baseline))
     shown = table(outcomes, baseline, format="markdown")
     links = "\n\n".join(f"![{stem.replace('-', ' ').capitalize()}]({figures}/{stem}.png)" for stem in FIGURES_SHOWN)
@@ -52,13 +60,12 @@ def with_results(page: str, text: str) -> str:
     return f"{before}{BEGIN}\n{text}{END}{after}"
 
 
-def draw(store: Store, name: str, folder: Path, *, clock: Clock = "wall", stems: Sequence[str] = FIGURES_SHOWN) -> None:
+def _draw(outcomes: Sequence[Outcome], baseline: Baseline, folder: Path) -> None:
     """The figures that the page shows, as PNG."""
-    measured, baseline = collect(store, name)
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as drawn:
-        for stem in stems:
-            FIGURES[stem](by_clock(measured, clock), baseline, Path(drawn) / stem)
+        for stem in FIGURES_SHOWN:
+            FIGURES[stem](outcomes, baseline, Path(drawn) / stem)
             shutil.copyfile(Path(drawn) / f"{stem}.png", folder / f"{stem}.png")
 
 
@@ -75,11 +82,11 @@ class Words:
 def main(arguments: Sequence[str]) -> None:
     """Draw the figures, then write the page."""
     words = tyro.cli(Words, args=arguments, prog="python -m studies.report.evidence")
-    store, folder = Store(words.store), words.store / "figures"
+    folder = words.store / "figures"
     link = Path(os.path.relpath(folder, words.page.parent)).as_posix()
-    text = results(store, words.name, clock=words.clock, figures=link)
-    page = with_results(words.page.read_text(), text)
-    draw(store, words.name, folder, clock=words.clock)
+    outcomes, baseline = _gathered(Store(words.store), words.name, words.clock)
+    page = with_results(words.page.read_text(), _results(outcomes, baseline, link))
+    _draw(outcomes, baseline, folder)
     write_atomically(words.page, page.encode())
 
 

@@ -9,12 +9,11 @@ from typing import Final
 
 from studies.aggregate import holm
 from studies.compare import Comparison, comparisons, reference_label, reference_of
-from studies.figures.tradeoff import training_time
-from studies.outcome import Outcome
+from studies.outcome import Outcome, training_time
 from studies.problems import clean
 from studies.statistics import NO_BASELINE, Baseline, Interval, Row, summary, tally
 from studies.table import heading
-from studies.words import clock_of, number
+from studies.words import clock_of, number, row_name
 
 LEVEL: Final = 0.05
 FEW_SEEDS: Final = 5
@@ -64,7 +63,7 @@ def _highest(where: str, rows: Sequence[Row]) -> Iterator[str]:
         if len(members) > 1:
             best = max(members, key=lambda row: _ranked(row).point)
             failed = f", {best.failed + best.diverged} failed runs as random" if best.with_failures else ""
-            yield f"{where}: highest at density {density:g} is {_name(best)} with {_score(_ranked(best))}{failed}."
+            yield f"{where}: highest at density {density:g} is {row_name(best)} with {_score(_ranked(best))}{failed}."
 
 
 def _ranked(row: Row) -> Interval:
@@ -115,14 +114,10 @@ def _listed(made: Sequence[Comparison], several: bool) -> str:
     if not made:
         return "none"
     named = [
-        f"{_name(one.row)}{f' in {heading(one.row)}' if several else ''} ({one.difference.point:+,.4g})"
+        f"{row_name(one.row)}{f' in {heading(one.row)}' if several else ''} ({one.difference.point:+,.4g})"
         for one in made[:NAMED]
     ]
     return ", ".join(named) + (f" and {len(made) - NAMED} more" if len(made) > NAMED else "")
-
-
-def _name(row: Row) -> str:
-    return clean(row.label) + ("" if row.density is None else f" {row.density:g}")
 
 
 def _costs(rows: Sequence[Row], reference: str) -> list[str]:

@@ -26,7 +26,7 @@ from studies.store import STUDY, WORLD, Store
 from studies.study import RANDOM_POLICY
 from studies.table import blocks, heading, sheet
 from studies.versus import versus_sheet
-from studies.words import ABSENT, number
+from studies.words import ABSENT, number, row_name
 
 REPORT: Final = "report.html"
 CAPTIONS: Final[Mapping[str, tuple[str, str]]] = {
@@ -179,7 +179,7 @@ def _runs(store: Store, name: str, outcomes: Sequence[Outcome]) -> Sheet:
         (
             clean(run.label),
             ABSENT if run.density is None else f"{run.density:g}",
-            _where(run),
+            heading(run),
             str(run.seed),
             standing(run),
             number(score(run), 1) if standing(run) == "done" else ABSENT,
@@ -191,15 +191,10 @@ def _runs(store: Store, name: str, outcomes: Sequence[Outcome]) -> Sheet:
     return Sheet("", head, [("", lines)], [], left=("row", "where", "state", "run"))
 
 
-def _where(run: Outcome) -> str:
-    return heading(summary([run])[0])
-
-
 def _failures(outcomes: Sequence[Outcome]) -> list[str]:
     """Every run that failed or diverged, with its cause."""
     return [
-        f"{clean(run.label)}{'' if run.density is None else f' {run.density:g}'}, {_where(run)}, seed {run.seed}: "
-        f"{standing(run)}{f', {clean(run.note)}' if run.note else ''}"
+        f"{row_name(run)}, {heading(run)}, seed {run.seed}: {standing(run)}{f', {clean(run.note)}' if run.note else ''}"
         for run in outcomes
         if standing(run) in ("failed", "diverged")
     ]
