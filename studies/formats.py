@@ -192,10 +192,13 @@ def comma_separated(blocks: Sequence[Block], seconds: bool, reported: Reported |
             lines.append(_where(rows[0], axes) | _policy(policy))
     nobody = dict.fromkeys(("agent", "env", *(f"axis {clean(name)}" for name in axes)))
     names = list(nobody | _record(_EMPTY, seconds, reported) | {"standard_error": None, "episodes": None})
+    return csv_text(names, ([line.get(name) for name in names] for line in lines))
+
+
+def csv_text(head: Iterable[object], lines: Iterable[Iterable[object]]) -> str:
+    """A header and its lines, every cell escaped."""
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([in_csv(name) for name in names])
-    writer.writerows([in_csv(line.get(name)) for name in names] for line in lines)
+    csv.writer(out, lineterminator="\n").writerows(map(in_csv, line) for line in (head, *lines))
     return out.getvalue()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from registry import KINDS, Entry, Kind, Registry
-from studies.formats import in_markdown
+from studies import formats
 from studies.outcome import Status
 from studies.outcomes import collect
 from studies.pages import cited, method_page
@@ -52,7 +52,7 @@ def tuning_end(tuning: Tuning, name: str, store: Store) -> str:
         sheets.append(words.claims_sheet(found, tuning.reference))
     warned = [f"warning: {said}" for said in words.warnings_of(tuning, chosen)]
     folder = store.study_folder(name)
-    pages = [*map(words.in_md, sheets), *(f"{in_markdown(said)}  \n" for said in warned)]
+    pages = [*map(words.in_md, sheets), *(f"{formats.in_markdown(said)}  \n" for said in warned)]
     write_atomically(folder / "table.md", "\n".join(pages).encode())
     write_atomically(folder / "table.csv", words.comma_separated(tuning, chosen).encode())
     file, lacking = folder / "tuned.toml", words.lacking(chosen)
@@ -61,7 +61,7 @@ def tuning_end(tuning: Tuning, name: str, store: Store) -> str:
     else:
         write_atomically(file, toml(tuned_tables(tuning, chosen)).encode())
     last = f"no tuned.toml: {lacking}" if lacking else f"with the chosen settings: sparsity study run {file}"
-    return "\n".join([*map(words.in_text, sheets), *warned, last])
+    return "\n".join([*map(formats.text, sheets), *warned, last])
 
 
 def densities(plan: Plan, store: Store) -> str:

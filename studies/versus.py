@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -11,7 +9,7 @@ from typing import Final
 from studies.arrival import Arrival, steps_to_dense
 from studies.compare import Comparison, Test, comparisons
 from studies.difference import PERMUTATIONS
-from studies.formats import Cells, Sheet, in_csv
+from studies.formats import Cells, Sheet, csv_text
 from studies.outcome import Outcome
 from studies.problems import BadInput, clean
 from studies.statistics import Row, tally
@@ -113,13 +111,11 @@ def _key(row: Row) -> tuple[object, ...]:
 
 def _comma_separated(compared: Sequence[Comparison], test: Test) -> str:
     """Numbers at full precision, empty where there is none; a line a row."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(CSV_HEAD)
+    lines = []
     for one in compared:
         row, found = one.row, one.difference
         where = [row.label, row.density, row.agent, row.env, "; ".join(f"{k}={v}" for k, v in sorted(row.axes.items()))]
         counts = [row.done, row.planned, one.reference.label, one.reference.done]
         numbers = [found.point, found.low, found.high, test, found.p, one.adjusted, one.better]
-        writer.writerow([in_csv(cell) for cell in [*where, *counts, *numbers]])
-    return out.getvalue()
+        lines.append([*where, *counts, *numbers])
+    return csv_text(CSV_HEAD, lines)

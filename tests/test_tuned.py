@@ -14,13 +14,14 @@ import pytest
 from lab import ENV, FILE, REGISTRY, Answer, Lab, a_lab, draw_nothing, no_figures
 from test_tuning import RATE, trial_study, tuning
 
+from studies import formats
 from studies.outcome import Outcome, Status
 from studies.read import study_from
 from studies.store import Store
 from studies.tuning.chosen import Tuned, choose, tuned_tables
 from studies.tuning.claims import claims
 from studies.tuning.trials import Tuning
-from studies.tuning.words import comma_separated, in_md, in_text, trials_sheet, warnings_of
+from studies.tuning.words import comma_separated, in_md, trials_sheet, warnings_of
 
 lab, quiet = a_lab, no_figures
 
@@ -180,7 +181,7 @@ def test_names_and_settings_of_others_make_no_cell_and_no_formula() -> None:
     runs = [Outcome(s, "td3", ENV, None, seed, "failed") for s in tuned.labels() for seed in tuned.tune.seeds]
     found = choose(tuned, runs, RANDOM)
     sheet = trials_sheet(tuned, found)
-    assert "=a|b #1" in in_text(sheet)
+    assert "=a|b #1" in formats.text(sheet)
     assert r"=a\|b \#1" in in_md(sheet)
     assert ",'=a|b," in comma_separated(tuned, found)
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from typing import Any, Final
 
-from studies.formats import Cells, Sheet, in_csv, in_markdown, markdown
+from studies.formats import Cells, Sheet, csv_text, in_markdown, markdown
 from studies.outcome import Outcome
 from studies.power import ALPHA, CONFIDENCE, MOST, POWER
 from studies.problems import clean
 from studies.statistics import score, standing, window
 from studies.study import shown_value
-from studies.table import WRITERS
 from studies.tuning.chosen import Tried, Tuned
 from studies.tuning.claims import SHARES, Claim, Needed
 from studies.tuning.space import Trial
@@ -23,11 +20,6 @@ from studies.words import ABSENT, number
 
 CHOSEN: Final = "* "
 SIDES: Final[Cells] = ("method", "where", "difference", "deviation", *(f"{100 * s:g} %" for s in SHARES), "as seen")
-
-
-def in_text(sheet: Sheet) -> str:
-    """For a terminal."""
-    return WRITERS["text"](sheet)
 
 
 def in_md(sheet: Sheet) -> str:
@@ -102,9 +94,7 @@ def comma_separated(tuning: Tuning, tuned: Sequence[Tuned]) -> str:
     """A line a run, with the score of its trial, whether that was chosen, and a column a setting."""
     keys = list(dict.fromkeys(key for space in tuning.spaces.values() for key in space))
     head = ["agent", "method", "density", "trial", "chosen", "score", "env", "seed", "status", "return", *keys]
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(map(in_csv, head))
+    lines: list[tuple[object, ...]] = []
     for each in tuned:
         for tried in each.tried:
             place = (each.agent, each.label, _density(each), tried.number, int(tried is each.chosen), tried.score)
@@ -113,8 +103,8 @@ def comma_separated(tuning: Tuning, tuned: Sequence[Tuned]) -> str:
             for run in (run for runs in tried.runs.values() for run in runs):
                 ended = standing(run)
                 result = (run.env, run.seed, ended, score(run) if ended == "done" else None)
-                writer.writerow(map(in_csv, (*place, *result, *told)))
-    return out.getvalue()
+                lines.append((*place, *result, *told))
+    return csv_text(head, lines)
 
 
 def settings_text(settings: Trial) -> str:
