@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from studies.figures.page import Drawing, Look, NothingToDraw, Panel, looks_of, pages
-from studies.figures.rows import FEW, LEAST_FOR_BAND, counts, density_panels, drawable, one_agent
+from studies.figures.rows import FEW, LEAST_FOR_BAND, counts, density_panels, drawable, last_step, one_agent
 from studies.outcome import Outcome
 from studies.statistics import Baseline, Row, shared_curves, summary, t_interval
 from studies.table import blocks
@@ -33,7 +33,7 @@ def learning_curves(
     `path_stem`.
     """
     rows = drawable(summary(outcomes, baseline))
-    longest = max(1, *(int(run.steps.max()) for row in rows for run in row.finished))
+    longest = last_step(rows)
     unit, of_steps = unit_of(longest)
     axis = Along(lambda run: run.steps, longest, unit, f"environment steps{of_steps}")
     return _curves(rows, baseline, axis, path_stem, title, height, [], looks_of(rows))

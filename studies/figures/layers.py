@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from studies.figures.curves import unit_of
-from studies.figures.networks import last_step, where
+from studies.figures.networks import where
 from studies.figures.page import (
     DASHES,
     MARKERS,
@@ -24,7 +24,7 @@ from studies.figures.page import (
     pages,
     verbatim,
 )
-from studies.figures.rows import counts, drawable
+from studies.figures.rows import counts, drawable, last_step
 from studies.figures.stairs import SPREAD, Spread, Stairs, draw_spread, spread
 from studies.history import History, histories
 from studies.outcome import Outcome

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from studies.figures.curves import unit_of
 from studies.figures.page import Drawing, Look, Panel, in_lines, pages
-from studies.figures.rows import one_agent, title_of
+from studies.figures.rows import last_step, one_agent, title_of
 from studies.figures.stairs import Spread, Stairs, draw_spread, spread
 from studies.problems import clean
 from studies.statistics import Row
@@ -53,11 +53,6 @@ def network_lines(
     lines = list(_panels(rows, seen, (-0.03 * highest, 1.05 * highest)))
     drawing = Drawing(draw, looks, f"environment steps{named}", notes, title, height)
     return pages(lines, drawing, path_stem)
-
-
-def last_step(rows: Sequence[Row]) -> int:
-    """At which the longest of the finished runs ended."""
-    return max(1, *(int(run.steps.max()) for row in rows for run in row.finished))
 
 
 def _panels(rows: Sequence[Row], seen: Mapping[Network, Stairs], span: tuple[float, float]) -> Iterator[list[Panel]]:

@@ -27,6 +27,11 @@ def drawable(rows: list[Row]) -> list[Row]:
     return rows
 
 
+def last_step(rows: Sequence[Row]) -> int:
+    """At which the longest of the finished runs ended."""
+    return max(1, *(int(run.steps.max()) for row in rows for run in row.finished))
+
+
 def density_panels(
     rows: Sequence[Row], policy: RandomPolicy | None, one_agent: bool, heights: Callable[[Row], list[float]]
 ) -> list[list[Panel]]:
