@@ -12,8 +12,9 @@ from studies.report import evidence
 def test_links_lead_from_the_page_to_the_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command is given in another folder than the page's."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(evidence, "draw", lambda *_, **__: None)
-    monkeypatch.setattr(evidence, "results", lambda *_, figures, **__: f"![]({figures}/a.png)\n")
+    monkeypatch.setattr(evidence, "_gathered", lambda *_: ([], None))
+    monkeypatch.setattr(evidence, "_draw", lambda *_: None)
+    monkeypatch.setattr(evidence, "_results", lambda _, __, figures: f"![]({figures}/a.png)\n")
     (tmp_path / "docs").mkdir()
     page = tmp_path / "docs" / "page.md"
     page.write_text(f"{evidence.BEGIN}{evidence.END}")
