@@ -163,6 +163,8 @@ class StudyTable(Common):
     """Instead: every row compared with the row of this name, dense for instance."""
     test: Literal["welch", "permutation"] = "welch"
     """Where p comes from with --against; a permutation test assumes no distribution, and takes a second a row."""
+    runs: bool = False
+    """Instead: every run with its state, its score and its id, which `sparsity play` and `sparsity export` take."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -301,7 +301,14 @@ def _study_table(command: cli.StudyTable) -> int:
 
     store = Store(command.store)
     outcomes, baseline = collect(store, command.name)
-    if command.against is not None:
+    if command.against is not None and (command.runs or command.clock != "wall"):
+        other = "--runs" if command.runs else f"--clock {command.clock}"
+        raise BadInput(f"--against {command.against} and {other} do not go together: give one at a time")
+    if command.runs:
+        from studies.every_run import every_run
+
+        text = every_run(by_clock(outcomes, command.clock), format=command.format)
+    elif command.against is not None:
         from studies.versus import versus
 
         text = versus(outcomes, command.against, command.test, format=command.format)
@@ -331,6 +338,8 @@ def _study_plot(command: cli.StudyPlot) -> int:
     store = _writable(command)
     if command.measure is not None and command.layer is not None:
         raise BadInput(f"--measure {command.measure} and --layer {command.layer} are two figures: give one at a time")
+    if command.clock != "wall" and (command.measure or command.layer) is not None:
+        raise BadInput(f"--clock {command.clock} is of figures with seconds, which --measure and --layer have not")
     try:
         if command.measure is not None:
             from studies.measures import plot_measure

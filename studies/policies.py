@@ -51,7 +51,7 @@ def _completed(given: str, store: Store) -> str:
     if given in store.studies():
         cells = store.cells(given)
         listed = "; ".join(f"{cell['run']} ({cell['label']}, seed {cell['seed']})" for cell in cells[:6])
-        more = f"; and {len(cells) - 6} more" if len(cells) > 6 else ""
+        more = f"; all {len(cells)}: sparsity study table {given} --runs" if len(cells) > 6 else ""
         raise BadInput(f"{given} is a study, not a run: give one of its runs: {listed}{more}")
     found = [run for run in runs if re.fullmatch("[0-9a-f]+", given) and run.startswith(given)]
     if len(found) == 1:
@@ -60,7 +60,7 @@ def _completed(given: str, store: Store) -> str:
         raise BadInput(f"{len(found)} runs of {store.root} begin with {given}: {', '.join(found[:6])}: give more of it")
     raise BadInput(
         f"the store {store.root} has no run {given!r}. {nearest(given, runs)}It holds {len(runs)} runs; give an id, "
-        "the beginning of one, the folder of a run, or the name of a study to see its runs"
+        "the beginning of one, or the folder of a run (`sparsity study table NAME --runs` lists those of a study)"
     )
 
 
