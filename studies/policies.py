@@ -71,7 +71,12 @@ def _with_policy(run_id: str, store: Store) -> Run:
         raise Damaged(f"run {run_id} is {cause}")
     if status != "done":
         raise BadInput(f"run {run_id} is {status}{why}. Only a run that is done has a policy")
-    run = store.load_run(run_id)
+    try:
+        run = store.load_run(run_id)
+    except Damaged:
+        raise
+    except ValueError as error:
+        raise BadInput(f"run {run_id} is of another version: {error}") from error
     if not run.methods:
         raise BadInput(f"run {run_id} is of the {run.agent.name} policy, which has no network")
     if WEIGHTS not in store.files(run_id) or not (store.run_folder(run_id) / WEIGHTS).is_file():
