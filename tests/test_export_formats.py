@@ -227,6 +227,27 @@ def test_a_card_of_somebody_else_is_no_export(tmp_path: Path) -> None:
             export(sparse_network(), tmp_path, "scipy")
 
 
+HOSTILE = '"}\n\x00\x1b[31m\ud800 \N{PILE OF POO} ../../etc </script> {{0}} %s'
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_whatever_words_say_files_are_written_and_read(tmp_path: Path, to: str) -> None:
+    if to == "onnx":
+        pytest.importorskip("onnx")
+    exported = export(sparse_network(), tmp_path / "out", to, about={"method": HOSTILE, HOSTILE: HOSTILE[:4]})
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([*exported.sizes, "export.json"])
+    assert json.loads((tmp_path / "out/export.json").read_text())["words"]["method"] == HOSTILE
+    if to == "scipy":
+        assert policy_in(tmp_path / "out").about["method"] == HOSTILE
+    if to == "onnx":
+        session_of(tmp_path / "out/policy.onnx")
+
+
+def test_bounds_are_one_for_each_action(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="each of the 3 numbers of an action"):
+        export(sparse_network(), tmp_path / "out", "scipy", low=[0], high=[1])
+
+
 def test_an_unknown_format_is_told_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no format named 'pickle'\. Known: safetensors, scipy, onnx"):
         export(sparse_network(), tmp_path / "out", "pickle")

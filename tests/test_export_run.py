@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from lab import ENV, REGISTRY, Lab, a_lab, no_figures  # noqa: F401
+from lab import ENV, FILE, REGISTRY, Lab, a_lab, no_figures  # noqa: F401
 from test_export_formats import policy_in, session_of
 
 from rl import evaluate, make
@@ -33,7 +33,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def trained(lab: Lab, *words: object, agent: str = "td3", env: str = ENV, method: str = "set") -> str:
     """The id of a short run."""
-    density = () if method == "dense" else ("--densities", "0.3")
+    density = () if method.startswith("dense") else ("--densities", "0.3")
     answer = lab.run(
         *("--methods", method, "--envs", env, "--agents", agent, "--steps", 120, "--hidden", "24,24", *density),
         *("--set", "warmup=50", "--set", f"{agent}.batch_size=8", "--set", "episodes=1", "--eval-every", 60),
@@ -81,6 +81,25 @@ def test_the_files_act_as_the_agent_does(lab: Lab, agent: str, execution: str) -
             answer = lab("export", run_id[:6], "--to", to, "--out", f"out/{to}{len(compacted)}", *compacted)
             assert answer.code == 0, answer.err
             np.testing.assert_allclose(acts(to, Path(f"out/{to}{len(compacted)}"))(seen), actions, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["dense", "dense_small"])
+def test_dense_policies_are_exported_alike(lab: Lab, method: str) -> None:
+    run_id = trained(lab, method=method)
+    assert lab("export", run_id, "--to", "scipy").code == 0
+    policy, seen = policy_in(Path("exports", run_id, "scipy")), np.ones((1, 4), np.float32)
+    np.testing.assert_allclose(policy.act(seen)[0], agent_of(lab, run_id).act(seen[0], explore=False), atol=1e-6)
+    assert (policy.about["method"], policy.about["kept"]) == (method, 1.0)
+
+
+def test_a_wrapped_environment_s_observations_are_what_the_policy_reads(lab: Lab) -> None:
+    answer = lab.study('wrappers = [{ part = "noise_features", share = 0.5 }]\n' + FILE)
+    assert answer.code == 0, answer.err
+    run_id = lab.folder_of("SET", name="study").name
+    assert lab("export", run_id, "--to", "scipy").code == 0
+    about = policy_in(Path("exports", run_id, "scipy")).about
+    assert about["wrappers"] == [{"part": "noise_features", "share": 0.5}]
+    assert (about["observation_size"], about["action_size"]) == (8, 1)
 
 
 @pytest.mark.parametrize("env", [ENV, PENDULUM])

@@ -59,6 +59,8 @@ def export(
     """
     if to not in FORMATS:
         raise ValueError(f"no format named {to!r}. Known: {', '.join(FORMATS)}")
+    if any(bound is not None and len(bound) != network.action_size for bound in (low, high)):
+        raise ValueError(f"low and high must have a bound for each of the {network.action_size} numbers of an action")
     written = (compact(network) if compacted else network).single_precision()
     words = dict(about or {})
     told = words | _described(network, written, low, high, dtype)

@@ -32,28 +32,33 @@ def dense_bytes(network: Network) -> int:
 
 def _file(network: Network, about: Mapping[str, Any]) -> bytes:
     onnx = _onnx()
-    helper, float32 = onnx.helper, onnx.TensorProto.FLOAT
-    argmax = network.layers[-1].activation == "argmax"
-    kind, shape = (onnx.TensorProto.INT64, ["batch"]) if argmax else (float32, ["batch", network.action_size])
-    nodes, tensors, last = [], [], "observation"
-    for number, layer in enumerate(network.layers):
-        outs = "action" if number == len(network.layers) - 1 else f"hidden.{number}"
-        nodes += _nodes(helper, layer, number, last, outs)
-        for name in ("weight", "bias"):
-            tensors.append(onnx.numpy_helper.from_array(getattr(layer, name), f"{number}.{name}"))
-        last = outs
-    reads = [helper.make_tensor_value_info("observation", float32, ["batch", network.observation_size])]
-    gives = [helper.make_tensor_value_info("action", kind, shape)]
-    model = helper.make_model(
-        helper.make_graph(nodes, "policy", reads, gives, tensors),
-        opset_imports=[helper.make_opsetid("", OPSET)],
+    model = onnx.helper.make_model(
+        _graph(onnx, network),
+        opset_imports=[onnx.helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="sparsity-rl",
     )
-    helper.set_model_props(model, {key: _words(value) for key, value in about.items()})
+    onnx.helper.set_model_props(model, {_words(key): _words(value) for key, value in about.items()})
     onnx.checker.check_model(model, full_check=True)
     written: bytes = model.SerializeToString(deterministic=True)
     return written
+
+
+def _graph(onnx: Any, network: Network) -> Any:
+    between = [f"hidden.{number}" for number in range(len(network.layers) - 1)]
+    nodes, tensors = [], []
+    for number, layer in enumerate(network.layers):
+        reads, gives = (["observation", *between][number], [*between, "action"][number])
+        nodes += _nodes(onnx.helper, layer, number, reads, gives)
+        for name in ("weight", "bias"):
+            tensors.append(onnx.numpy_helper.from_array(getattr(layer, name), f"{number}.{name}"))
+    info, kinds = onnx.helper.make_tensor_value_info, onnx.TensorProto
+    reads = [info("observation", kinds.FLOAT, ["batch", network.observation_size])]
+    if network.layers[-1].activation == "argmax":
+        gives = [info("action", kinds.INT64, ["batch"])]
+    else:
+        gives = [info("action", kinds.FLOAT, ["batch", network.action_size])]
+    return onnx.helper.make_graph(nodes, "policy", reads, gives, tensors)
 
 
 def _nodes(helper: Any, layer: Layer, number: int, reads: str, gives: str) -> list[Any]:
@@ -66,7 +71,8 @@ def _nodes(helper: Any, layer: Layer, number: int, reads: str, gives: str) -> li
 
 
 def _words(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    """Text as it is, what no file can hold of it escaped; anything else as JSON."""
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else json.dumps(value)
 
 
 def _onnx() -> Any:
