@@ -265,24 +265,26 @@ import os, signal, sys
 from sparsity.export import folder
 from test_export_formats import sparse_network
 
-synced = os.fsync
 left = int(sys.argv[2])
 
-def fsync(file):
-    global left
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    left -= 1
-    synced(file)
+def fatal(call):
+    def counted(*given):
+        global left
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
+        return call(*given)
+    return counted
 
-os.fsync = fsync
+os.fsync, os.replace = fatal(os.fsync), fatal(os.replace)
 folder.export(sparse_network(width=int(sys.argv[3])), sys.argv[1], "scipy", about={"run": "ab"})
 """
 
 
-@pytest.mark.parametrize(("exists", "after"), [(False, 1), (True, 1)])
+@pytest.mark.parametrize(("exists", "after"), [(False, 1), (True, 1), (True, 4)])
 def test_an_export_killed_anywhere_leaves_whole_files(tmp_path: Path, exists: bool, after: int) -> None:
-    """Of a new folder nothing is seen; in an old one every file is the old or the new; and it can be given again."""
+    """Before a write is synced or a file replaced: of a new folder nothing is seen, in an old one every file is the old
+    or the new, and it can be given again."""
     out = tmp_path / "out"
     if exists:
         export(sparse_network(width=8), out, "scipy", about={"run": "ab"})

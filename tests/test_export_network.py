@@ -20,15 +20,14 @@ from sparsity.export import Layer, Network, Unexportable, compact, network_of, u
 @st.composite
 def networks(draw: st.DrawFn) -> Network:
     """Random sparse networks in float64: dead layers, layers of one unit, inputs that nobody reads."""
-    sizes = draw(st.lists(st.integers(1, 6), min_size=2, max_size=6))
-    seeds = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    draws = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    densities = draw(st.lists(st.sampled_from([0.0, 0.1, 0.3, 0.3, 1.0]), min_size=1, max_size=5))
+    last = len(densities) - 1
     layers = []
-    for number, (ins, outs) in enumerate(pairwise(sizes)):
-        density = draw(st.sampled_from([0.0, 0.1, 0.3, 1.0]))
-        weight = seeds.normal(size=(outs, ins)) * (seeds.random((outs, ins)) < density)
-        last = number == len(sizes) - 2
-        activation = draw(st.sampled_from(["identity", "tanh"] if last else ["identity", "relu", "tanh", "elu"]))
-        layers.append(Layer(weight, seeds.normal(size=outs), activation))
+    for number, (ins, outs) in enumerate(pairwise(draws.integers(1, 7, size=len(densities) + 1))):
+        weight = draws.normal(size=(outs, ins)) * (draws.random((outs, ins)) < densities[number])
+        activation = draws.choice(["identity", "tanh"] if number == last else ["identity", "relu", "tanh", "elu"])
+        layers.append(Layer(weight, draws.normal(size=outs), str(activation)))
     return Network(tuple(layers))
 
 

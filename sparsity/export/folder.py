@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from sparsity.export import to_onnx, to_safetensors, to_scipy
-from sparsity.export.compact import compact, unread_inputs
+from sparsity.export.compaction import compact, unread_inputs
 from sparsity.export.network import Network
 
 FORMATS: Final[dict[str, Any]] = {"safetensors": to_safetensors, "scipy": to_scipy, "onnx": to_onnx}
