@@ -36,11 +36,11 @@ def find_run(given: str, store: Store) -> tuple[Run, Store]:
 
 
 def policy_of(run: Run, store: Store, sizes: tuple[int, int], registry: Registry) -> Agent:
-    """The run's agent with the weights that it ended with, as dense modules: nothing hangs on it.
+    """The run's agent with the weights that it ended with, as dense modules on the CPU: nothing hangs on it.
 
     `sizes` are the numbers of observations and actions. WeightsRefused if the file is not of such an agent.
     """
-    agent, _ = build_agent(replace(run, execution="masked"), sizes, registry)
+    agent, _ = build_agent(replace(run, execution="masked", device="cpu"), sizes, registry)
     load_weights(store.run_folder(run.id) / WEIGHTS, agent)
     return agent
 

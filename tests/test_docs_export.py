@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
+from exports import sparse_network
 from lab import in_this_process, no_figures, sparsity  # noqa: F401
 
 from benchmarks import export as benchmark
-from sparsity.export import FORMATS
+from sparsity.export import FORMATS, export
 
 PAGE = (Path(__file__).parent.parent / "docs" / "export.md").read_text()
 MEASURED = PAGE.partition(benchmark.BEGIN)[2].partition(benchmark.END)[0]
@@ -64,10 +65,6 @@ def test_the_benchmark_measures_what_acts_alike(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_page_names_what_the_files_carry(tmp_path: Path) -> None:
-    from test_export_formats import sparse_network
-
-    from sparsity.export import export
-
     about = export(sparse_network(), tmp_path / "out", "scipy").about
     for name in (*about, "env", "wrappers", "agent", "method", "density", "run", "seed", "steps"):
         assert f"`{name}`" in PAGE, name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import signal
@@ -10,43 +9,14 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from exports import SEEN, policy_in, session_of, sparse_network
 from torch import nn
 
-from sparsity.export import FORMATS, Layer, Network, Occupied, export, network_of, to_onnx, to_scipy
-
-SEEN = np.random.default_rng(1).normal(size=(100, 5)).astype(np.float32)
-
-
-def sparse_network(width: int = 40, density: float = 0.2, last: str = "tanh", first: str = "relu") -> Network:
-    """5 inputs, two hidden layers, 3 outputs; some units without connections."""
-    draw = np.random.default_rng(0)
-    layers = []
-    for ins, outs, activation in ((5, width, first), (width, width, "relu"), (width, 3, last)):
-        kept = density if ins == outs else 0.5
-        weight = draw.normal(size=(outs, ins)) * (draw.random((outs, ins)) < kept) / np.sqrt(max(1, ins * kept))
-        weight[::7] = 0
-        layers.append(Layer(weight, draw.normal(size=outs), activation))
-    return Network(tuple(layers)).single_precision()
-
-
-def policy_in(folder: Path) -> Any:
-    """The runner that lies in a folder."""
-    spec = importlib.util.spec_from_file_location("run_policy", folder / "run_policy.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.Policy()
-
-
-def session_of(path: Path) -> Any:
-    return pytest.importorskip("onnxruntime").InferenceSession(path, providers=["CPUExecutionProvider"])
-
+from sparsity.export import FORMATS, Occupied, export, network_of, to_onnx, to_scipy
 
 # scipy
 
@@ -263,7 +233,7 @@ def test_without_onnx_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Mon
 KILLED = """
 import os, signal, sys
 from sparsity.export import folder
-from test_export_formats import sparse_network
+from exports import sparse_network
 
 left = int(sys.argv[2])
 

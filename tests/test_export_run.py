@@ -8,8 +8,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from exports import policy_in, session_of
 from lab import ENV, FILE, REGISTRY, Lab, a_lab, no_figures  # noqa: F401
-from test_export_formats import policy_in, session_of
 
 from rl import evaluate, make
 from rl.agent import Agent

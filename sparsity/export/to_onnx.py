@@ -48,8 +48,7 @@ def _graph(onnx: Any, network: Network) -> Any:
     between = [f"hidden.{number}" for number in range(len(network.layers) - 1)]
     nodes, tensors = [], []
     for number, layer in enumerate(network.layers):
-        reads, gives = (["observation", *between][number], [*between, "action"][number])
-        nodes += _nodes(onnx.helper, layer, number, reads, gives)
+        nodes += _nodes(onnx.helper, layer, number, ["observation", *between][number], [*between, "action"][number])
         for name in ("weight", "bias"):
             tensors.append(onnx.numpy_helper.from_array(getattr(layer, name), f"{number}.{name}"))
     info, kinds = onnx.helper.make_tensor_value_info, onnx.TensorProto
