@@ -190,6 +190,15 @@ def test_a_folder_of_the_same_words_is_written_anew_and_any_other_is_left_alone(
         export(sparse_network(), mine / "thesis.tex", "scipy")
 
 
+def test_an_empty_folder_is_as_good_as_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("empty")
+    monkeypatch.chdir(tmp_path / "empty")
+    for folder in (".", "../link"):
+        export(sparse_network(), folder, "scipy")
+    assert policy_in(tmp_path / "empty").act(SEEN).shape == (100, 3)
+
+
 def test_a_card_of_somebody_else_is_no_export(tmp_path: Path) -> None:
     for card in ("{", "[]", "null", '{"format": "scipy"}', '{"format": 1, "compacted": 1, "words": 1}'):
         (tmp_path / "export.json").write_text(card)

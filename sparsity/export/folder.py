@@ -68,7 +68,7 @@ def export(
     card = {"format": to, "compacted": compacted, "words": words, "about": told}
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     card_bytes = (json.dumps(card | {"sha256": hashes}, indent=1) + "\n").encode()
-    _write(Path(folder), files | {CARD: card_bytes}, card)
+    _write(Path(folder), {CARD: card_bytes} | files, card)
     sizes = {name: len(data) for name, data in files.items()}
     return Exported(Path(folder), sizes, FORMATS[to].dense_bytes(network.single_precision()), network, written, told)
 
@@ -101,26 +101,30 @@ def _version(library: str) -> str | None:
 
 
 def _write(folder: Path, files: Mapping[str, bytes], card: Mapping[str, Any]) -> None:
-    """A new folder appears with all of its files; in one of the same words each file is replaced whole."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        made = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:12]}.tmp"
-        try:
-            made.mkdir()
-            for name, data in files.items():
-                _write_synced(made / name, data)
-            os.rename(made, folder)
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
+    """A new folder appears with all of its files; in an empty one, or one of the same words, each appears whole."""
+    if folder.exists():
+        _check_own(folder, card)
+        for name, data in files.items():  # The card first: by it a later export knows the folder, whatever happens now.
+            _replace(folder / name, data)
         return
-    _check_own(folder, card)
-    for name, data in files.items():  # The card is the last.
-        beside = folder / f".{name}.{uuid.uuid4().hex[:12]}.tmp"
-        try:
-            _write_synced(beside, data)
-            os.replace(beside, folder / name)
-        finally:
-            beside.unlink(missing_ok=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    made = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:12]}.tmp"
+    try:
+        made.mkdir()
+        for name, data in files.items():
+            _write_synced(made / name, data)
+        os.rename(made, folder)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+    try:
+        _write_synced(beside, data)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _write_synced(path: Path, data: bytes) -> None:
@@ -131,9 +135,11 @@ def _write_synced(path: Path, data: bytes) -> None:
 
 
 def _check_own(folder: Path, card: Mapping[str, Any]) -> None:
-    """Occupied unless an export of the same words, format and compaction wrote the folder."""
+    """Occupied unless it is empty, or an export of the same words, format and compaction wrote it."""
     if not folder.is_dir():
         raise Occupied(f"{folder} is a file: give another folder")
+    if not any(folder.iterdir()):
+        return
     try:
         found = json.loads((folder / CARD).read_bytes())
         own = all(found[key] == json.loads(json.dumps(card[key])) for key in ("format", "compacted", "words"))
