@@ -408,6 +408,24 @@ def _check(command: cli.Check) -> int:
     return 2 if problems else 0
 
 
+def _export(command: cli.Export) -> int:
+    from studies.export import export_run, shown
+
+    exported, unbounded = export_run(
+        command.run,
+        Store(command.store),
+        command.to,
+        _registry(command),
+        out=command.out,
+        compacted=not command.no_compact,
+        allow_import=command.allow_env_import,
+    )
+    if unbounded:
+        print(f"note: the files do not know the bounds of actions: {clean(unbounded)}", file=sys.stderr)
+    _show(shown(exported).removesuffix("\n"))
+    return 0
+
+
 def _bench(command: cli.Bench) -> int:
     from studies.bench import words
 
@@ -450,5 +468,6 @@ _COMMANDS: dict[type, Callable[[Any], int]] = {
     cli.StudyVerify: _study_verify,
     cli.Parts: _parts,
     cli.Check: _check,
+    cli.Export: _export,
     cli.Bench: _bench,
 }

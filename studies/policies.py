@@ -36,11 +36,11 @@ def find_run(given: str, store: Store) -> tuple[Run, Store]:
 
 
 def policy_of(run: Run, store: Store, sizes: tuple[int, int], registry: Registry) -> Agent:
-    """The run's agent with the weights that it ended with, as dense modules: nothing hangs on it.
+    """The run's agent with the weights that it ended with, as dense modules on the CPU: nothing hangs on it.
 
     `sizes` are the numbers of observations and actions. WeightsRefused if the file is not of such an agent.
     """
-    agent, _ = build_agent(replace(run, execution="masked"), sizes, registry)
+    agent, _ = build_agent(replace(run, execution="masked", device="cpu"), sizes, registry)
     load_weights(store.run_folder(run.id) / WEIGHTS, agent)
     return agent
 
@@ -71,7 +71,12 @@ def _with_policy(run_id: str, store: Store) -> Run:
         raise Damaged(f"run {run_id} is {cause}")
     if status != "done":
         raise BadInput(f"run {run_id} is {status}{why}. Only a run that is done has a policy")
-    run = store.load_run(run_id)
+    try:
+        run = store.load_run(run_id)
+    except Damaged:
+        raise
+    except ValueError as error:
+        raise BadInput(f"run {run_id} is of another version: {error}") from error
     if not run.methods:
         raise BadInput(f"run {run_id} is of the {run.agent.name} policy, which has no network")
     if WEIGHTS not in store.files(run_id) or not (store.run_folder(run_id) / WEIGHTS).is_file():
