@@ -21,7 +21,7 @@ from sparsity.method import Method
 from sparsity.sb3.held import put_into, save_densely, take_out
 from sparsity.sb3.kept import State, fits, packed, unpacked, was_sparse
 from sparsity.sb3.networks import Chain, Network, networks_of
-from sparsity.sb3.slow import Slow
+from sparsity.sb3.slow import Bell, Slow
 from sparsity.sb3.words import Choice
 from sparsity.sparsifier import Sparsifier
 from sparsity.trained import Handle
@@ -43,9 +43,7 @@ class Settings:
 class Attached:
     """From now on until `detach` a model trains sparsely. If that cannot be, ValueError, and the model is as it was."""
 
-    def __init__(
-        self, model: Any, settings: Settings, kept: State, on_event: Callable[[Network, Event], None]
-    ) -> None:
+    def __init__(self, model: Any, settings: Settings, kept: State, on_event: Callable[[Network, Event], None]) -> None:
         self.networks = tuple(n for n in networks_of(model) if self._has_method(model, n, settings.choice))
         self.sparsifiers: dict[str, Sparsifier] = {}
         self._model, self._settings, self._on_event = model, settings, on_event
@@ -53,7 +51,7 @@ class Attached:
         self.named = {n.name: {w: self._names[id(p)] for w, p in candidate_weights(n.chain).items()}
                       for n in self.networks}  # fmt: skip
         """The name in `policy.state_dict()` of every weight of a network."""
-        self._slow: dict[str, Slow] = {}
+        self._bells: dict[int, Bell] = {}
         self._handles: list[Handle] = []
         self._early: list[EarlyMask] = []
         before = copy.deepcopy(model.get_parameters())
@@ -66,8 +64,8 @@ class Attached:
 
     def settle(self) -> None:
         """Slow copies obey their rule from now on, if they have been moved since they did."""
-        for slow in self._slow.values():
-            slow.settle()
+        for bell in self._bells.values():
+            bell.settle()
 
     def state_dict(self) -> State:
         """Of every network its method and its sparsifier's state."""
@@ -79,8 +77,8 @@ class Attached:
         self.settle()
         for handle in self._handles:
             handle.remove()
-        for early in self._early:
-            early.detach()
+        for each in (*self._early, *self._bells.values()):
+            each.detach()
         for network in reversed(self.networks):  # Of those that share an optimiser, the last one first.
             if network.name in self.sparsifiers:
                 self._let_go(network, self.sparsifiers[network.name])
@@ -111,8 +109,6 @@ class Attached:
             self._early = list(early.values())
         for network in self.networks:
             sparsifier = self._attach(network, kept.get(network.name))
-            if network.slow is not None and network.reader is not None:
-                self._handles.append(network.reader.register_forward_pre_hook(self._slow[network.name].settle))
             if id(network.optimizer) in early:
                 early[id(network.optimizer)].follow(sparsifier)
         self._handles += [save_densely(optimizer) for optimizer in optimizers]
@@ -132,9 +128,15 @@ class Attached:
             for each, values in before:
                 each.load_state_dict(values)
             sparsifier.load_state_dict(state)
-        if network.name in self._slow:
-            self._slow[network.name].remember()
         return sparsifier
+
+    def _slow(self, network: Network) -> Slow | None:
+        if network.slow is None or network.modules is None:
+            return None
+        bell = self._bells.get(id(network.modules[1]))
+        if bell is None:
+            bell = self._bells[id(network.modules[1])] = Bell(*network.modules)
+        return Slow(network.slow, self._model.tau, bell)
 
     def _values(self, network: Network) -> list[tuple[Any, Any]]:
         """What a first topology would cut, in the order in which it is to be put back."""
@@ -142,24 +144,21 @@ class Attached:
         return [(each, copy.deepcopy(each.state_dict())) for each in whole if each is not None]
 
     def _made(self, network: Network, method: Method, steps: int) -> Sparsifier:
-        given, slow = self._settings, None
-        if network.slow is not None:
-            slow = self._slow[network.name] = Slow(network.slow, self._model.tau)
-            slow.remember()
+        given = self._settings
         planned = None if given.planned is None else max(1, given.planned + steps * network.stride)
         sparsifier = Sparsifier(
             SimpleNamespace(
                 name=network.name,
                 module=network.chain,
                 optimizer=network.optimizer,
-                target=slow,
+                target=self._slow(network),
                 stride=network.stride,
             ),
             method,
             seed=SeedSequence([given.seed, zlib.crc32(network.name.encode())]),
             total=given.total if given.total is not None else planned,
             execution=given.execution,
-            on_event=partial(self._changed, network),
+            on_event=partial(self._on_event, network),
             registry=given.registry,
         )
         self.sparsifiers[network.name] = sparsifier
@@ -167,11 +166,6 @@ class Attached:
             for chain in _chains(network):
                 self._handles += put_into(chain.body, chain)
         return sparsifier
-
-    def _changed(self, network: Network, event: Event) -> None:
-        if network.name in self._slow:
-            self._slow[network.name].remember()  # Sparse execution lays it anew, which is no update.
-        self._on_event(network, event)
 
     @staticmethod
     def _let_go(network: Network, sparsifier: Sparsifier) -> None:

@@ -67,14 +67,14 @@ def _relu_between(body: nn.Sequential, linear: list[int]) -> bool:
 
 @dataclass(frozen=True)
 class Network:
-    """One network of a learner, what trains it, and its slow copy with the module that is called to read it."""
+    """One network of a learner, what trains it, and its slow copy. `modules` are those that it and the copy lie in."""
 
     learner: str
     name: str
     chain: Chain
     optimizer: Optimizer
     slow: Chain | None = None
-    reader: nn.Module | None = None
+    modules: tuple[nn.Module, nn.Module] | None = None
     stride: int = 1
     """Gradient steps that make one step of its optimiser."""
 
@@ -94,20 +94,21 @@ def networks_of(model: Any) -> tuple[Network, ...]:
 
 
 def _value_based(policy: Any) -> Iterator[Network]:
-    online, slow = (_chain("q_net", net.q_net, features=net.features_extractor)
-                    for net in (policy.q_net, policy.q_net_target))  # fmt: skip
-    yield Network("q_net", "q_net", online, policy.optimizer, slow, policy.q_net_target)
+    modules = policy.q_net, policy.q_net_target
+    online, slow = (_chain("q_net", net.q_net, features=net.features_extractor) for net in modules)
+    yield Network("q_net", "q_net", online, policy.optimizer, slow, modules)
 
 
 def _off_policy(policy: Any, policy_delay: int) -> Iterator[Network]:
     _refuse_shared(policy)
-    slow = getattr(policy, "actor_target", None)
-    copy = None if slow is None else _actor(slow)
-    yield Network("actor", "actor", _actor(policy.actor), policy.actor.optimizer, copy, slow, policy_delay)
-    critic, target = policy.critic, policy.critic_target
-    for number in range(len(critic.q_networks)):
-        online, copy = _critic(critic, number), _critic(target, number)
-        yield Network("critic", f"critic.qf{number}", online, critic.optimizer, copy, target)
+    actor, optimizer = _actor(policy.actor), policy.actor.optimizer
+    slow = getattr(policy, "actor_target", None)  # SAC has none.
+    copy, modules = (None, None) if slow is None else (_actor(slow), (policy.actor, slow))
+    yield Network("actor", "actor", actor, optimizer, copy, modules, policy_delay)
+    modules = policy.critic, policy.critic_target
+    for number in range(len(policy.critic.q_networks)):
+        online, copy = (_critic(critic, number) for critic in modules)
+        yield Network("critic", f"critic.qf{number}", online, policy.critic.optimizer, copy, modules)
 
 
 def _on_policy(policy: Any) -> Iterator[Network]:
