@@ -1,10 +1,10 @@
-"""What a sparse callback costs or saves in Stable-Baselines3: milliseconds per gradient step, interleaved in one process.
+"""What sparse training costs or saves in Stable-Baselines3: milliseconds per gradient step, interleaved in one process.
 
     OMP_NUM_THREADS=1 python -m benchmarks.sb3 --repeats 9
 
-Plain Stable-Baselines3 beside masked and sparse execution, SET with its swap every 1,000 updates, HalfCheetah's sizes on
-random transitions. A step is all of `model.train`: sampling, both networks, targets. Medians over blocks, and the ratio
-to the plain model's block of the same repeat: timings drift with the machine, ratios do less.
+Plain Stable-Baselines3 beside masked and sparse execution, SET with its swap every 1,000 updates, HalfCheetah's sizes
+on random transitions. A step is all of `model.train`: sampling, both networks, targets. Medians over blocks, and the
+ratio to the plain model's block of the same repeat: timings drift with the machine, ratios do less.
 """
 
 from __future__ import annotations

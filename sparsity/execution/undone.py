@@ -35,7 +35,7 @@ def _laid_back(module: nn.Module, layers: Sequence[Layer], state: Mapping[str, T
     trains = module._parameters.pop("values").requires_grad  # type: ignore[union-attr]
     del module.stack
     if type(module) is SparseSequential:
-        module.__class__ = nn.Sequential
+        module.__class__ = nn.Sequential  # type: ignore[assignment]
     fresh: dict[tuple[int, str], Any] = {}
     for number, layer in enumerate(layers):
         for kind, name in (("weight", layer.weight_name), ("bias", layer.bias_name)):

@@ -77,8 +77,10 @@ class Attached:
         self.settle()
         for handle in self._handles:
             handle.remove()
-        for each in (*self._early, *self._bells.values()):
-            each.detach()
+        for early in self._early:
+            early.detach()
+        for bell in self._bells.values():
+            bell.detach()
         for network in reversed(self.networks):  # Of those that share an optimiser, the last one first.
             if network.name in self.sparsifiers:
                 self._let_go(network, self.sparsifiers[network.name])

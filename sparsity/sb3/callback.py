@@ -24,11 +24,11 @@ from sparsity.sb3.words import Choice, Density
 class SparseCallback(BaseCallback):  # type: ignore[misc]
     """Keeps a model of Stable-Baselines3 sparse while it learns: `model.learn(..., callback=SparseCallback("set"))`.
 
-    `method` is a name or a `Method`, `density` the share of the sparse weights that stays, one for all learners or one a
-    learner: `{"actor": 0.5, "critic": 0.2}`. Learners are `actor` and `critic` (TD3, DDPG, SAC, PPO, A2C), or `q_net`
+    `method` is a name or a `Method`, `density` the share of the sparse weights that stays, one for all learners or one
+    a learner: `{"actor": 0.5, "critic": 0.2}`. Learners are `actor` and `critic` (TD3, DDPG, SAC, PPO, A2C), or `q_net`
     (DQN); each may have a method of its own, as a name (`"dense"` among them) or a table of changes:
-    `actor="static", critic={"base": "rigl", "density": 0.1}`. Other keywords are fields of the method, as a row of a study
-    has them: `schedule={"every": 500}, grow="gradient"`.
+    `actor="static", critic={"base": "rigl", "density": 0.1}`. Other keywords are fields of the method, as a row of a
+    study has them: `schedule={"every": 500}, grow="gradient"`.
 
     `seed` decides the topologies; without it the model's own does, or 0. `total` is the number of planned updates, if
     what `planned_updates` makes of the timesteps is not meant. `on_event` hears the network's name and what changed.

@@ -30,8 +30,8 @@ def put_into(body: nn.Sequential, chain: Chain) -> list[Handle]:
     """Let the body pass through the chain's stack, with its parameter in the place of theirs."""
     linear = [place for place, child in enumerate(body) if isinstance(child, nn.Linear)]
     body.__class__ = HeldSequential
-    body.stack, body.after = chain.stack, tuple(body[linear[-1] + 1 :])
-    body.register_parameter("values", chain.values)
+    body.stack, body.after = chain.stack, list(body)[linear[-1] + 1 :]  # type: ignore[assignment]
+    body.register_parameter("values", chain.values)  # type: ignore[arg-type]
     names = {f"{here}.{kind}": f"{there}.{kind}" for here, there in chain.in_body.items() if int(there) in linear
              for kind in ("weight", "bias")}  # fmt: skip
     return [
@@ -63,4 +63,4 @@ def _load(chain: Chain, names: dict[str, str], body: nn.Module, state: dict[str,
     mine = {here: state.pop(prefix + there) for here, there in names.items() if prefix + there in state}
     if len(mine) == len(names):
         chain.load_state_dict(mine, strict=False)
-        state[f"{prefix}values"] = chain.values.detach().clone()  # type: ignore[union-attr,operator]
+        state[f"{prefix}values"] = chain.values.detach().clone()  # type: ignore[operator]

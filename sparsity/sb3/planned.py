@@ -17,10 +17,10 @@ def planned_updates(model: Any, timesteps: int, start: int = 0) -> int | None:
     """
     if isinstance(model, OffPolicyAlgorithm):
         return _off_policy(model, timesteps, start)
-    collected = model.n_steps * model.n_envs
+    collected = int(model.n_steps * model.n_envs)
     rollouts = max(0, math.ceil((timesteps - start) / collected))
     if isinstance(model, PPO):
-        return rollouts * int(model.n_epochs) * math.ceil(collected / model.batch_size)
+        return rollouts * int(model.n_epochs) * math.ceil(collected / int(model.batch_size))
     return rollouts
 
 
@@ -28,7 +28,8 @@ def _off_policy(model: Any, timesteps: int, start: int) -> int | None:
     by_episode = model.train_freq.unit.value == "episode"
     if by_episode and model.gradient_steps >= 0:
         return None
-    collected = 1 if by_episode else model.train_freq.frequency * model.n_envs
+    collected = 1 if by_episode else int(model.train_freq.frequency * model.n_envs)
     rollouts = max(0, math.ceil((timesteps - start) / collected))
-    without = min(rollouts, max(0, (model.learning_starts - start) // collected))  # Those that end by learning_starts.
-    return (rollouts - without) * (model.gradient_steps if model.gradient_steps >= 0 else collected)
+    without = min(rollouts, max(0, (int(model.learning_starts) - start) // collected))
+    steps = int(model.gradient_steps)
+    return (rollouts - without) * (steps if steps >= 0 else collected)  # Those that end by learning_starts make none.

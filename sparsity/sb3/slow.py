@@ -20,10 +20,10 @@ class Bell:
     """Tells whether a module's slow copy was moved, by a number in both that moves along: 1 online, 0 in the copy.
 
     Stable-Baselines3 moves targets within `train`, or between two steps of the environment, without a word. So
-    whoever is about to read the copy calls `settle`. As long as the online network rests between an update and the next
-    reading, and each update is settled before the next one, the outcome is that of a hook after each update, to the bit.
-    Values alone would not tell: those of an actor that has saturated stay where they are. States are saved and loaded
-    without the number.
+    whoever is about to read the copy calls `settle`. As long as the online network rests between an update and the
+    next reading, and each update is settled before the next one, the outcome is that of a hook after each update, to
+    the bit. Values alone would not tell: those of an actor that has saturated stay where they are. States are saved and
+    loaded without the number.
     """
 
     def __init__(self, online: nn.Module, slow: nn.Module) -> None:
