@@ -99,6 +99,18 @@ class Sparsifier:
         """`masked` or `sparse`: how absence is carried out."""
         return "masked" if isinstance(self._execution, Masked) else "sparse"
 
+    @property
+    def weights(self) -> tuple[MaskedWeight | SparseWeight, ...]:
+        """The sparse weights, as the execution holds them."""
+        return tuple(self._weights)
+
+    @property
+    def asks_dense(self) -> bool:
+        """Whether somebody will ask for gradients of absent connections at the next step."""
+        _, plan = self._ahead
+        event = plan.fraction > 0 or plan.density != self._budget
+        return bool(self._trace) or (event and self._wants_dense)
+
     def densities(self) -> tuple[LayerDensity, ...]:
         """What is active in every sparse weight, all members together."""
         return tuple(LayerDensity(w.name, w.full_shape, w.active, w.numel) for w in self._weights)
@@ -120,10 +132,21 @@ class Sparsifier:
 
     def detach(self) -> None:
         """Take the hooks off. Weights stay as they are; nothing keeps them sparse from now on."""
+        self._unhook()
+        self._execution.detach()
+
+    def densify(self) -> None:
+        """Detach, and give the module, its slow copy and its optimiser dense parameters back, with zeros where absent.
+
+        Under masked execution they are dense already. Of sparsifiers that share an optimiser, the last one goes first.
+        """
+        self._unhook()
+        self._execution.densify()
+
+    def _unhook(self) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles = []
-        self._execution.detach()
         _attached.discard(self)
 
     def state_dict(self) -> dict[str, Any]:

@@ -241,6 +241,9 @@ class Masked:
     def detach(self) -> None:
         """Nothing to take off."""
 
+    def densify(self) -> None:
+        """Dense already."""
+
 
 def _densify(module: nn.Module, state: dict[str, Any], *_: Any) -> None:
     state.update(densified({key: value for key, value in state.items() if isinstance(value, Tensor)}))
