@@ -6,6 +6,7 @@ of it.
 
 from __future__ import annotations
 
+import copy
 import math
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -145,6 +146,14 @@ class Sparsifier:
             self._after_target_update()
 
     # Where it hangs, and what outlives it.
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Sparsifier:
+        """Within a copy of something that holds it, such as an agent: detached, as torch copies no optimiser's hooks."""
+        if not memo:
+            self.__getstate__()
+        copied = memo[id(self)] = object.__new__(type(self))
+        copied.__dict__.update(copy.deepcopy({**self.__dict__, "_handles": []}, memo))
+        return copied
 
     def __getstate__(self) -> None:
         raise TypeError(
