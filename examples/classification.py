@@ -1,6 +1,6 @@
 """Digits of 28 x 28 pixels, drawn on the spot, learnt by convolutions and linear layers with a few of their weights.
 
-python examples/classification.py                  # about 40 seconds on one core
+python examples/classification.py                  # about 35 seconds of one core
 python examples/classification.py --density 0.01 --rows dense rigl
 """
 

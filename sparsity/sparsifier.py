@@ -148,7 +148,7 @@ class Sparsifier:
     # Where it hangs, and what outlives it.
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Sparsifier:
-        """Within a copy of something that holds it, such as an agent: detached, as torch copies no optimiser's hooks."""
+        """Within a copy of something that holds it, such as an agent: detached, as optimisers' hooks are not copied."""
         if not memo:
             self.__getstate__()
         copied = memo[id(self)] = object.__new__(type(self))
