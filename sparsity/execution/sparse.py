@@ -239,6 +239,12 @@ class Sparse:
     def hide_gradients(self) -> None:
         """Absent connections have none."""
 
+    def check_unchanged(self) -> None:
+        """Precision and memory may change: the flat vector takes its moments along."""
+
+    def check_hidden(self) -> None:
+        """Absent connections have no gradient."""
+
     def settle(self) -> None:
         """Absent connections are absent."""
 
