@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.parameter import UninitializedParameter
 from torch.optim import Optimizer
 
-from registry import PartError, Registry, default_registry, nearest
+from registry import PartError, Registry, default_registry, nearest, part
 from sparsity.event import Event
 from sparsity.execution.choice import Execution
 from sparsity.method import Method
@@ -22,6 +22,9 @@ from sparsity.sparsifier import Sparsifier
 from sparsity.trained import Handle, Tracked
 from sparsity.variation import changed
 from sparsity.weights import candidate_weights
+
+_FALLING = ("cosine", "linear")
+"""Schedules whose fraction falls with the run."""
 
 
 def attach(
@@ -42,8 +45,9 @@ def attach(
 ) -> Sparsifier:
     """From now on `optimizer.step()` keeps `module` sparse, by a method's name or a `Method`.
 
-    `density` is the share of the eligible weights that stays, in (0, 1]. `total` is the number of planned steps:
-    schedules and budgets whose windows are shares of a run need it. `target` is a slow copy: one with a hook after its
+    `density` is the share of the eligible weights that stays, in (0, 1]. `total` is the number of planned steps.
+    Without it a swap that is to fall to nothing within a share of them (RigL's) keeps its first fraction, as a warning
+    says, and budgets whose windows are shares are refused. `target` is a slow copy: one with a hook after its
     updates (`Tracked`), or a plain module, of whose updates `target_updated()` is to be told. `stride` says how many
     updates of the training make one step of this optimiser. `changes` are fields of the method, as a row of a study
     file words them: `grow="gradient"`, `schedule={"every": 100}`, `eligible="all"`.
@@ -56,9 +60,10 @@ def attach(
     module = _unwrapped(module)
     _check(module, optimizer, stride)
     learner = _Learner(name, module, optimizer, _slow(target), stride)
+    chosen = _chosen(method, density, changes, registry)
     sparsifier = Sparsifier(
         learner,
-        _chosen(method, density, changes, registry),
+        chosen if total is not None else _endless(chosen, registry),
         seed=seed if isinstance(seed, SeedSequence) else SeedSequence(seed),
         total=total,
         execution=execution,
@@ -121,6 +126,21 @@ def _chosen(method: str | Method, density: float | None, changes: Mapping[str, A
     if base.network == "given" and density is not None:
         changes = {**changes, "density": density}
     return changed(base, changes, registry)
+
+
+def _endless(method: Method, registry: Registry) -> Method:
+    """The method where nobody knows how long it goes on: a fraction that is to fall with the run does not."""
+    schedule = registry.resolve("schedule", method.schedule)
+    until = schedule.settings.get("until")
+    if schedule.name not in _FALLING or not isinstance(until, float) or not method.sparse:
+        return method
+    warnings.warn(
+        f"the swap of {schedule.settings['fraction']:g} is to fall to nothing over {until:g} of the steps, and stays as "
+        "it is: say how many are planned by total=..., or when it ends by schedule={'until': 10_000}",
+        stacklevel=3,
+    )
+    kept = {name: schedule.settings[name] for name in ("fraction", "every", "phase")}
+    return replace(method, schedule=part("periodic", **kept))
 
 
 def _check(module: nn.Module, optimizer: Optimizer, stride: int) -> None:

@@ -99,7 +99,6 @@ def test_the_global_generator_is_left_alone() -> None:
         ({"density": 10}, "did you mean 0.1"),
         ({"density": "0.1"}, "density must be a number"),
         ({"method": "dense", "density": 0.5}, "dense weights have none"),
-        ({"method": "rigl"}, r"share of the planned updates: say how many \(total"),
         ({"method": "gmp"}, r"share of the planned updates: say how many \(total"),
         ({"method": "dense_small", "density": 0.5}, "build the agent, or the module, with fewer units"),
         ({"shedule": EVERY}, "attach takes no 'shedule'. Did you mean 'schedule'"),
@@ -458,3 +457,15 @@ def test_an_event_of_rigl_worked_by_hand() -> None:
     assert masks["1.weight"].tolist() == [[True, True], [False, False]]
     assert torch.equal(module[0].weight.detach(), torch.tensor([[0.9, 0, 0], [0, 0.7, 0]]))
     assert torch.equal(module[1].weight.detach(), torch.tensor([[1.0, 0], [0, 0]]))
+
+
+def test_a_swap_that_falls_with_the_run_stays_where_nobody_says_how_long_it_is() -> None:
+    module = network()
+    optimizer = adam(module)
+    with pytest.warns(UserWarning, match=r"the swap of 0.3 is to fall .* total=..., or when it ends"):
+        sparsifier = attach(module, optimizer, method="rigl", density=0.1)
+    assert sparsifier.method.schedule == part("periodic", fraction=0.3, every=100, phase=0, until=1.0)
+    sparsifier.detach()
+    ended = attach(module, optimizer, method="rigl", density=0.1, schedule={"until": 50})  # No warning: it says when.
+    assert ended.method.schedule.name == "cosine"
+    ended.detach()

@@ -590,7 +590,7 @@ def test_the_logger_has_densities_and_events(tmp_path: Path) -> None:
 def test_what_cannot_be_is_said_before_anything_changes() -> None:
     with pytest.raises(PartError, match="Did you mean 'rigl'"):
         SparseCallback("rgl")
-    with pytest.raises(PartError, match="unknown argument 'sparsity'"):
+    with pytest.raises(PartError, match="unknown key 'sparsity'"):
         SparseCallback("set", sparsity=0.9)
     with pytest.raises(PartError, match="Known: actor, critic, q_net"):
         SparseCallback("set", density={"policy": 0.5})
