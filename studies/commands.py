@@ -413,6 +413,24 @@ def _bench(command: cli.Bench) -> int:
     return 0
 
 
+def _play(command: cli.Play) -> int:
+    from studies.play import play, words
+    from studies.video import asked
+
+    played = play(
+        command.run,
+        Store(command.store),
+        _registry(command),
+        episodes=command.episodes,
+        seed=command.seed,
+        explore=command.explore,
+        video=asked(command),
+        allow_import=command.allow_env_import,
+    )
+    _show(words(played, command.format).removesuffix("\n"))
+    return 0
+
+
 def _of_plugin(registry: Registry, target: str) -> list[Entry]:
     """The parts that a file or a module registers."""
     if not target:
@@ -442,4 +460,5 @@ _COMMANDS: dict[type, Callable[[Any], int]] = {
     cli.Parts: _parts,
     cli.Check: _check,
     cli.Bench: _bench,
+    cli.Play: _play,
 }
