@@ -269,6 +269,24 @@ class Play(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Upload(Common):
+    """Give a finished run away on the Hugging Face Hub: weights, evaluations, and a page that says what it is."""
+
+    run: Positional[str]
+    """Its id, the beginning of it, or its folder."""
+    repo: str
+    """user/name on the hub; it is made if it is not there, and holds this one run."""
+    private: bool = False
+    """Make the repository for yourself alone."""
+    license: str = "unknown"
+    """Of the weights, as the hub calls it: mit, apache-2.0, cc-by-4.0, ..."""
+    to: Folder = None
+    """Write what is sent into this new folder, too."""
+    dry_run: bool = False
+    """Send nothing: show the page, and write the folder if --to names one."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Bench:
     """Speed on this machine: ours, dense, masked and sparse, beside Stable-Baselines3 and SBX where installed."""
 
@@ -307,6 +325,7 @@ Command = (
     | Annotated[Check, subcommand("check")]
     | Annotated[Bench, subcommand("bench")]
     | Annotated[Play, subcommand("play")]
+    | Annotated[Upload, subcommand("upload")]
 )
 
 

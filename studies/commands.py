@@ -431,6 +431,17 @@ def _play(command: cli.Play) -> int:
     return 0
 
 
+def _upload(command: cli.Upload) -> int:
+    from studies.upload import rehearse, upload
+
+    how: dict[str, Any] = {"repo": command.repo, "licence": command.license, "to": command.to}
+    if command.dry_run:
+        _show(rehearse(command.run, Store(command.store), **how))
+    else:
+        _show(upload(command.run, Store(command.store), **how, private=command.private))
+    return 0
+
+
 def _of_plugin(registry: Registry, target: str) -> list[Entry]:
     """The parts that a file or a module registers."""
     if not target:
@@ -461,4 +472,5 @@ _COMMANDS: dict[type, Callable[[Any], int]] = {
     cli.Check: _check,
     cli.Bench: _bench,
     cli.Play: _play,
+    cli.Upload: _upload,
 }
