@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -47,7 +47,6 @@ class _Lines:
     def __init__(self, folder: Path, run: Run) -> None:
         self._folder, self._run = folder, run
         self._file = open(folder / FILE, "a")  # noqa: SIM115
-        self._place = Path(tempfile.mkdtemp(prefix="sparsity-wandb-"))
         self._live = self._tried(self._opened) if mode() == "online" else None
 
     def write(self, record: Mapping[str, Any]) -> None:
@@ -61,7 +60,12 @@ class _Lines:
         self._file.close()
         if mode() != "disabled":
             self._tried(self._end)
-        shutil.rmtree(self._place, ignore_errors=True)
+            shutil.rmtree(self._place, ignore_errors=True)
+
+    @cached_property
+    def _place(self) -> Path:
+        """Made when it is needed: a run that is killed before leaves none."""
+        return Path(tempfile.mkdtemp(prefix="sparsity-wandb-"))
 
     def _opened(self) -> _Theirs:
         return _Theirs(self._place, self._run)
