@@ -18,7 +18,7 @@ from studies.build import build_environment
 from studies.contents import Run
 from studies.drawing import choose_backend, follow, lacking
 from studies.formats import csv_text
-from studies.policies import demand_sources, find_run, policy_of_its_own
+from studies.policies import demand_sources, device_here, find_run, policy_of_its_own
 from studies.problems import BadInput
 from studies.store import Record, Store
 from studies.video import Video, recording
@@ -90,7 +90,7 @@ def play(
                 returns, lengths = evaluate(agent, recorded, **how)
             drawn = f"{video.path}: {recorded.frames:,} frames of {recorded.shape[0]} x {recorded.shape[1]}"
         keeps = any(layer is not None for layer in environment_state(env)["layers"])
-        changed = drift(record.world, world(registry, run.device))
+        changed = drift(record.world, world(registry, device_here(run)))
     return Played(
         run, returns, lengths, tuple(record.episodes[-1]), seed is None and not explore, explore, changed, keeps, drawn
     )

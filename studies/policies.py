@@ -48,12 +48,23 @@ def policy_of(run: Run, store: Store, sizes: tuple[int, int], registry: Registry
 def policy_of_its_own(run: Run, store: Store, sizes: tuple[int, int], registry: Registry) -> Agent:
     """The run's agent as it was at its end, in the run's own execution: it acts as it did, to the last bit.
 
-    Dense modules with the same weights add up in another order, and a simulator makes much of a last bit.
+    Dense modules with the same weights add up in another order, and a simulator makes much of a last bit. One of a GPU
+    that is not here acts on the CPU.
     """
-    agent, _ = build_agent(run, sizes, registry)
-    attach(agent, run, registry)
+    here = replace(run, device=device_here(run))
+    agent, _ = build_agent(here, sizes, registry)
+    attach(agent, here, registry)
     load_weights(store.run_folder(run.id) / WEIGHTS, agent)
     return agent
+
+
+def device_here(run: Run) -> str:
+    """The device that the run was trained on, or the CPU where there is no such."""
+    import torch
+
+    number = run.device.partition(":")[2] or "0"
+    there = run.device == "cpu" or (run.device.startswith("cuda") and int(number) < torch.cuda.device_count())
+    return run.device if there else "cpu"
 
 
 def demand_sources(run: Run, registry: Registry) -> None:

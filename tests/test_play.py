@@ -60,6 +60,23 @@ def test_the_last_evaluation_is_repeated_to_the_last_bit(lab: Lab, env: str, exe
     assert len(set(played.returns)) > 1, "or equal returns would say nothing"
 
 
+def test_a_policy_of_a_gpu_that_is_not_here_acts_on_the_cpu(lab: Lab, run: str) -> None:
+    """And says which device was another."""
+    from dataclasses import replace
+
+    from studies.play import Played, words
+    from studies.policies import device_here, find_run, policy_of_its_own
+
+    store = Store(lab.store)
+    there = replace(find_run(run, store)[0], device="cuda:99", execution="masked")
+    assert device_here(there) == "cpu"
+    (lab.store / "runs" / there.id).mkdir()
+    shutil.copy(lab.store / "runs" / run / "weights.safetensors", lab.store / "runs" / there.id)
+    assert policy_of_its_own(there, store, (3, 2), Registry(installed=False)).act(np.zeros(3), explore=False).size == 2
+    played = Played(there, (1.0,), (6,), (2.0,), True, False, "device H, now cpu", False)
+    assert words(played, "text").endswith("0 of 1 returns are equal: device H, now cpu")
+
+
 def test_other_seeds_give_other_episodes_and_no_comparison(lab: Lab, run: str) -> None:
     answers = [lab("play", run, "--episodes", "3", "--format", "csv", "--seed", seed) for seed in (0, 0, 1)]
     assert answers[0].out == answers[1].out != answers[2].out
