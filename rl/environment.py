@@ -37,7 +37,7 @@ def make(env_id: str, *, allow_import: bool = False, **drawing: Any) -> gymnasiu
     drawn: `render_mode`, `width`, `height`; nothing that changes what it does.
     """
     _check_id(env_id, allow_import)
-    env = _made(env_id, drawing)
+    env = _made(env_id, **drawing)
     try:
         _check_actions(env_id, env.action_space)
         _check_observations(env_id, env.observation_space)
@@ -119,7 +119,7 @@ def _check_id(env_id: str, allow_import: bool) -> None:
         raise EnvironmentRefused(f"{env_id!r} names no version; write it out, as in 'HalfCheetah-v5'")
 
 
-def _made(env_id: str, drawing: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
+def _made(env_id: str, **drawing: Any) -> gymnasium.Env[Any, Any]:
     import gymnasium
 
     try:
