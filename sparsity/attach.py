@@ -135,8 +135,8 @@ def _endless(method: Method, registry: Registry) -> Method:
     if schedule.name not in _FALLING or not isinstance(until, float) or not method.sparse:
         return method
     warnings.warn(
-        f"the swap of {schedule.settings['fraction']:g} is to fall to nothing over {until:g} of the steps, and stays as "
-        "it is: say how many are planned by total=..., or when it ends by schedule={'until': 10_000}",
+        f"the swap of {schedule.settings['fraction']:g} is to fall to nothing over {until:g} of the steps, and stays "
+        "as it is: say how many are planned by total=..., or when it ends by schedule={'until': 10_000}",
         stacklevel=3,
     )
     kept = {name: schedule.settings[name] for name in ("fraction", "every", "phase")}

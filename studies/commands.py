@@ -440,6 +440,35 @@ def _bench(command: cli.Bench) -> int:
     return 0
 
 
+def _play(command: cli.Play) -> int:
+    from studies.play import play, words
+    from studies.video import asked
+
+    played = play(
+        command.run,
+        Store(command.store),
+        _registry(command),
+        episodes=command.episodes,
+        seed=command.seed,
+        explore=command.explore,
+        video=asked(command),
+        allow_import=command.allow_env_import,
+    )
+    _show(words(played, command.format).removesuffix("\n"))
+    return 0
+
+
+def _upload(command: cli.Upload) -> int:
+    from studies.upload import rehearse, upload
+
+    how: dict[str, Any] = {"repo": command.repo, "licence": command.license, "to": command.to}
+    if command.dry_run:
+        _show(rehearse(command.run, Store(command.store), **how))
+    else:
+        _show(upload(command.run, Store(command.store), **how, private=command.private))
+    return 0
+
+
 def _of_plugin(registry: Registry, target: str) -> list[Entry]:
     """The parts that a file or a module registers."""
     if not target:
@@ -470,4 +499,6 @@ _COMMANDS: dict[type, Callable[[Any], int]] = {
     cli.Check: _check,
     cli.Export: _export,
     cli.Bench: _bench,
+    cli.Play: _play,
+    cli.Upload: _upload,
 }
