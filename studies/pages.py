@@ -120,7 +120,8 @@ def _use(name: str, method: Method) -> list[str]:
     compared = [other for other in ("dense", "static", name) if other != name] + [name]
     densities = " --densities 0.5,0.1" if method.sparse or method.network == "shrunk" else ""
     command = f"sparsity study run --methods {','.join(dict.fromkeys(compared))} --envs HalfCheetah-v5{densities}"
-    return ["## Use", "", "```", f"{command} --seeds 5 --steps 100000", f"sparsity parts method {name}", "```", ""]
+    lines = [f"{command} --seeds 5 --steps 100000", f"sparsity parts method {name}"]
+    return ["## Use", "", "<!-- dry -->", "```bash", *lines, "```", ""]
 
 
 def shown_value(value: object) -> str:
