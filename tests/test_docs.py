@@ -61,7 +61,7 @@ def test_the_page_of_the_command_line_has_the_flags_that_help_has(monkeypatch: p
     monkeypatch.setenv("COLUMNS", "500")
     for name, command in cli_page.commands():
         help_ = sparsity(*name.split(), "--help").out
-        heads = re.findall(r"^[│|] (-.+?)(?:  | [│|])", help_, flags=re.MULTILINE)  # What stands before the meanings.
+        heads = re.findall(r"^[│ ] (-.+?)(?:  | │)", help_, flags=re.MULTILINE)  # What stands before the meanings.
         told = set(re.findall(r"--[a-z][a-z-]+", " ".join(heads)))
         written = {word.strip(",") for flag in cli_page.flags_of(command) for word in flag.words.split()}
         assert told - {"--help"} == {word for word in written if word.startswith("--")}, name
