@@ -8,8 +8,9 @@ from pathlib import Path
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 sys.path[:0] = [str(HERE / "_ext"), str(ROOT)]
-# Notebooks run by the Python that builds the site, whatever kernels its user has installed elsewhere.
+# Notebooks are run by the Python that builds the site, with its `sparsity`, whatever else its user has installed.
 os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
