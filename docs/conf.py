@@ -1,7 +1,10 @@
 """The site: `python docs` builds it from the Markdown of this folder and from what is registered."""
 
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
 
@@ -13,6 +16,13 @@ os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A profile of its own: what a user's IPython does at its start is no part of a page, nor are warnings of kernels.
+profile = Path(tempfile.mkdtemp(prefix="sparsity-docs-")) / "profile_default"
+profile.mkdir()
+(profile / "ipython_kernel_config.py").write_text('c.IPKernelApp.log_level = "ERROR"\n')
+os.environ["IPYTHONDIR"] = str(profile.parent)
+atexit.register(shutil.rmtree, profile.parent, ignore_errors=True)
 
 project = "sparsity-rl"
 release = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
@@ -39,6 +49,7 @@ nb_execution_timeout = 120
 nb_execution_in_temp = True
 nb_kernel_rgx_aliases = {".*": "python3"}
 nb_merge_streams = True
+nb_render_markdown_format = "myst"  # tables, too
 
 autodoc_member_order = "groupwise"
 autodoc_typehints = "signature"

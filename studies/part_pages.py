@@ -44,7 +44,8 @@ def _function(entry: Entry) -> Iterator[str]:
         yield from ("| setting | what it may be | default |", "| --- | --- | --- |")
         yield from map(_setting, entry.settings)
         yield ""
-    yield from (f"Source: `{entry.module}`.", "")
+    path = f"{entry.module.replace('.', '/')}.py"
+    yield from (f"Source: [`{path}`](../../{path}).", "")
 
 
 def _row(entry: Entry) -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 On the lines directly before a block of bash an HTML comment may say
 
-- `<!-- run: WORDS -->`: WORDS are added to every command of the block that trains, to make it tiny;
+- `<!-- run: WORDS -->`: WORDS are added to every command of the block that trains, to make it tiny; a flag among them
+  takes the place of the command's own;
 - `<!-- dry -->`: the same with `--dry-run`;
 - `<!-- first: COMMAND -->`: a command that a reader has given long ago, given before the block;
 - `<!-- not run: REASON -->`: the block is left out.
@@ -20,6 +21,10 @@ from pathlib import Path
 
 TRAINS = (("train",), ("study", "run"), ("study", "tune"))
 """Commands of `sparsity` that carry runs out."""
+
+
+REPEATED = {"--set", "--plugin", "--logger"}
+"""Flags that add to each other."""
 
 
 class BrokenPage(ValueError):
@@ -127,6 +132,8 @@ def steered(command: str, steering: list[str]) -> str:
     if not added or not trains(command):
         return command
     bare = re.sub(r"(?:^|\s)#.*$", "", command)
+    for flag in set(re.findall(r"(?<!\S)--[a-z-]+", " ".join(added))) - REPEATED:
+        bare = re.sub(rf"\s{flag}[\s=]+\S+", "", bare)
     return f"{bare.rstrip()} {' '.join(added)}"
 
 

@@ -80,7 +80,7 @@ def test_commands_that_train_are_made_tiny() -> None:
     page = a_page(
         *("<!-- run: --steps 9 -->", "<!-- marker -->", "FENCEbash"),
         *(
-            "sparsity train --env A-v1   # a note",
+            "sparsity train --env A-v1 --steps 1000 --seed 0  # a note",
             "sparsity study list",
             "sparsity study run \\",
             "    it",
@@ -90,7 +90,7 @@ def test_commands_that_train_are_made_tiny() -> None:
         *("<!-- dry -->", "FENCEbash", "sparsity study tune it", "sparsity parts", "FENCE"),
     )
     assert [(step.line, step.text) for step in steps(page) if isinstance(step, Command)] == [
-        (4, "sparsity train --env A-v1 --steps 9"),
+        (4, "sparsity train --env A-v1 --seed 0 --steps 9"),
         (5, "sparsity study list"),
         (6, "sparsity study run     it --steps 9"),
         (12, "sparsity study tune it --dry-run"),

@@ -23,7 +23,8 @@ def _escaped(text: str) -> str:
 
 
 def read_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    lines[:] = [plain(line) for line in lines]
+    """Lines in place; what Python itself says of the fields of named tuples is left out."""
+    lines[:] = [plain(line) for line in lines if not line.startswith("Alias for field number")]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
