@@ -61,6 +61,15 @@ def sizes(env: gymnasium.Env[Any, Any]) -> tuple[int, int]:
     return int(observations[0]), int(actions[0])
 
 
+def action_space(env_id: str, *, allow_import: bool = False) -> Any:
+    """The Box of the environment's own actions, to whose bounds `make` rescales those of agents."""
+    _check_id(env_id, allow_import)
+    env = _made(env_id)
+    env.close()
+    _check_actions(env_id, env.action_space)
+    return env.action_space
+
+
 def environment_state(env: Any) -> dict[str, Any]:
     """What an environment carries from one episode to the next: its generator, and what its wrappers say they keep.
 

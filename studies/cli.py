@@ -163,6 +163,8 @@ class StudyTable(Common):
     """Instead: every row compared with the row of this name, dense for instance."""
     test: Literal["welch", "permutation"] = "welch"
     """Where p comes from with --against; a permutation test assumes no distribution, and takes a second a row."""
+    runs: bool = False
+    """Instead: every run with its state, its score and its id, which `sparsity play` and `sparsity export` take."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,6 +243,22 @@ class Check(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Export(Common):
+    """The policy of a finished run as files that need neither this project nor torch."""
+
+    run: Positional[str]
+    """Its id, the beginning of one, or its folder."""
+    to: Literal["safetensors", "scipy", "onnx"]
+    """scipy: CSR arrays, and a runner that needs NumPy alone."""
+    out: Folder = None
+    """Folder of the files; default exports/ID/FORMAT."""
+    no_compact: bool = False
+    """Keep units that nothing enters or leaves."""
+    allow_env_import: bool = False
+    """Let environment ids import a module: `module:Env-v0`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Bench:
     """Speed on this machine: ours, dense, masked and sparse, beside Stable-Baselines3 and SBX where installed."""
 
@@ -277,6 +295,7 @@ Command = (
     | Annotated[StudyGroup, subcommand("study")]
     | Annotated[Parts, subcommand("parts")]
     | Annotated[Check, subcommand("check")]
+    | Annotated[Export, subcommand("export")]
     | Annotated[Bench, subcommand("bench")]
 )
 

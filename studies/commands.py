@@ -301,7 +301,14 @@ def _study_table(command: cli.StudyTable) -> int:
 
     store = Store(command.store)
     outcomes, baseline = collect(store, command.name)
-    if command.against is not None:
+    if command.against is not None and (command.runs or command.clock != "wall"):
+        other = "--runs" if command.runs else f"--clock {command.clock}"
+        raise BadInput(f"--against {command.against} and {other} do not go together: give one at a time")
+    if command.runs:
+        from studies.every_run import every_run
+
+        text = every_run(by_clock(outcomes, command.clock), format=command.format)
+    elif command.against is not None:
         from studies.versus import versus
 
         text = versus(outcomes, command.against, command.test, format=command.format)
@@ -331,6 +338,8 @@ def _study_plot(command: cli.StudyPlot) -> int:
     store = _writable(command)
     if command.measure is not None and command.layer is not None:
         raise BadInput(f"--measure {command.measure} and --layer {command.layer} are two figures: give one at a time")
+    if command.clock != "wall" and (command.measure or command.layer) is not None:
+        raise BadInput(f"--clock {command.clock} is of figures with seconds, which --measure and --layer have not")
     try:
         if command.measure is not None:
             from studies.measures import plot_measure
@@ -399,6 +408,24 @@ def _check(command: cli.Check) -> int:
     return 2 if problems else 0
 
 
+def _export(command: cli.Export) -> int:
+    from studies.export import export_run, shown
+
+    exported, unbounded = export_run(
+        command.run,
+        Store(command.store),
+        command.to,
+        _registry(command),
+        out=command.out,
+        compacted=not command.no_compact,
+        allow_import=command.allow_env_import,
+    )
+    if unbounded:
+        print(f"note: the files do not know the bounds of actions: {clean(unbounded)}", file=sys.stderr)
+    _show(shown(exported).removesuffix("\n"))
+    return 0
+
+
 def _bench(command: cli.Bench) -> int:
     from studies.bench import words
 
@@ -441,5 +468,6 @@ _COMMANDS: dict[type, Callable[[Any], int]] = {
     cli.StudyVerify: _study_verify,
     cli.Parts: _parts,
     cli.Check: _check,
+    cli.Export: _export,
     cli.Bench: _bench,
 }

@@ -36,11 +36,11 @@ def find_run(given: str, store: Store) -> tuple[Run, Store]:
 
 
 def policy_of(run: Run, store: Store, sizes: tuple[int, int], registry: Registry) -> Agent:
-    """The run's agent with the weights that it ended with, as dense modules: nothing hangs on it.
+    """The run's agent with the weights that it ended with, as dense modules on the CPU: nothing hangs on it.
 
     `sizes` are the numbers of observations and actions. WeightsRefused if the file is not of such an agent.
     """
-    agent, _ = build_agent(replace(run, execution="masked"), sizes, registry)
+    agent, _ = build_agent(replace(run, execution="masked", device="cpu"), sizes, registry)
     load_weights(store.run_folder(run.id) / WEIGHTS, agent)
     return agent
 
@@ -51,7 +51,7 @@ def _completed(given: str, store: Store) -> str:
     if given in store.studies():
         cells = store.cells(given)
         listed = "; ".join(f"{cell['run']} ({cell['label']}, seed {cell['seed']})" for cell in cells[:6])
-        more = f"; and {len(cells) - 6} more" if len(cells) > 6 else ""
+        more = f"; all {len(cells)}: sparsity study table {given} --runs" if len(cells) > 6 else ""
         raise BadInput(f"{given} is a study, not a run: give one of its runs: {listed}{more}")
     found = [run for run in runs if re.fullmatch("[0-9a-f]+", given) and run.startswith(given)]
     if len(found) == 1:
@@ -60,7 +60,7 @@ def _completed(given: str, store: Store) -> str:
         raise BadInput(f"{len(found)} runs of {store.root} begin with {given}: {', '.join(found[:6])}: give more of it")
     raise BadInput(
         f"the store {store.root} has no run {given!r}. {nearest(given, runs)}It holds {len(runs)} runs; give an id, "
-        "the beginning of one, the folder of a run, or the name of a study to see its runs"
+        "the beginning of one, or the folder of a run (`sparsity study table NAME --runs` lists those of a study)"
     )
 
 
@@ -71,7 +71,12 @@ def _with_policy(run_id: str, store: Store) -> Run:
         raise Damaged(f"run {run_id} is {cause}")
     if status != "done":
         raise BadInput(f"run {run_id} is {status}{why}. Only a run that is done has a policy")
-    run = store.load_run(run_id)
+    try:
+        run = store.load_run(run_id)
+    except Damaged:
+        raise
+    except ValueError as error:
+        raise BadInput(f"run {run_id} is of another version: {error}") from error
     if not run.methods:
         raise BadInput(f"run {run_id} is of the {run.agent.name} policy, which has no network")
     if WEIGHTS not in store.files(run_id) or not (store.run_folder(run_id) / WEIGHTS).is_file():
