@@ -16,6 +16,7 @@ from registry.signature import Setting, in_words
 from rl.files import write_atomically
 from studies.pages import cell, shown_value
 
+ROOT: Final = Path(__file__).parent.parent
 ELSEWHERE: Final = ("method",)
 """Kinds whose parts have a page each."""
 
@@ -44,8 +45,14 @@ def _function(entry: Entry) -> Iterator[str]:
         yield from ("| setting | what it may be | default |", "| --- | --- | --- |")
         yield from map(_setting, entry.settings)
         yield ""
-    path = f"{entry.module.replace('.', '/')}.py"
+    path = source_file(entry.module)
     yield from (f"Source: [`{path}`](../../{path}).", "")
+
+
+def source_file(module: str) -> str:
+    """Where a module of ours is written, from the root of the project on."""
+    path = module.replace(".", "/")
+    return f"{path}/__init__.py" if (ROOT / path).is_dir() else f"{path}.py"
 
 
 def _row(entry: Entry) -> Iterator[str]:

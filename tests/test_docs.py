@@ -50,6 +50,8 @@ def test_every_kind_of_part_has_a_page_with_all_of_its_settings(tmp_path: Path) 
             assert cell(entry.summary).replace("*", "") in cell(part).replace("\\*", "").replace("*", ""), entry.name
             for setting in entry.settings:
                 assert f"| `{setting.name}` |" in part, f"{kind} {entry.name}: {setting.name}"
+        for path in re.findall(r"Source: \[`(.+?)`\]", page):
+            assert (DOCS.parent / path).is_file(), path
 
 
 def test_the_page_of_the_command_line_is_that_of_the_commands() -> None:
