@@ -1,4 +1,4 @@
-"""Conformance of parts of every kind: `sparsity check`, in tests `assert_conforms`; presets, executors and loggers here.
+"""Conformance of parts of every kind: `sparsity check`, in tests `assert_conforms`. Presets, executors, loggers: here.
 
 `sparsity.check` and `rl.check` do the same for the kinds that are their own, and import no more than that.
 """

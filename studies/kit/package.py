@@ -1,0 +1,96 @@
+"""A new plugin as a package that can be installed: written whole, or not at all."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from registry import Registry
+from registry.meanings import KINDS as MEANINGS
+from studies.kit.ablations import ABLATIONS
+from studies.kit.names import Names, names
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+DISTRIBUTION: Final = "sparsity-rl"
+
+
+def new_plugin(name: str, kind: str, to: Path | None, registry: Registry) -> str:
+    """Write the package; what to do next, in words. BadInput for names that cannot be, before anything is written."""
+    made = names(name, kind, to, registry)
+    write(files(made), made.folder)
+    flags = ABLATIONS[kind].filled(made.part)["flags"]
+    return "\n".join(
+        [
+            f"{made.folder}: {made.distribution}, with the {kind} part {made.part} in {made.module}.py. Next:",
+            f"  cd {made.folder}",
+            f"  sparsity check {made.module}.py",
+            f"  sparsity study run ablation.toml --plugin {made.module}.py{flags}",
+            "  pip install -e '.[test]' && pytest",
+        ]
+    )
+
+
+def files(made: Names) -> dict[str, str]:
+    """The texts of all files by their paths in the folder."""
+    words = {
+        **made._asdict(),
+        **ABLATIONS[made.kind].filled(made.part),
+        "purpose": MEANINGS[made.kind].purpose,
+        "article": "An" if made.kind[0] in "aeiou" else "A",
+        "version": _version(),
+    }
+    paths = {
+        "pyproject.toml": "pyproject.toml",
+        "README.md": "README.md",
+        ".gitignore": "gitignore",
+        "ablation.toml": "ablation.toml",
+        f"{made.module}.py": f"parts/{made.kind}.py",
+        f"tests/test_{made.module}.py": f"tests/{made.kind}.py",
+    }
+    templates = _templates()
+    return {path: templates.get_template(f"{name}.j2").render(words) for path, name in paths.items()}
+
+
+def module_text(kind: str, part: str) -> str:
+    """A plugin file with a part of that kind."""
+    return _templates().get_template(f"parts/{kind}.py.j2").render(part=part, module=part)
+
+
+def write(texts: dict[str, str], folder: Path) -> None:
+    """A folder with these files: made beside its place, and moved there when it is whole."""
+    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.resolve().parent))
+    try:
+        for path, text in texts.items():
+            (beside / path).parent.mkdir(exist_ok=True)
+            (beside / path).write_text(text)
+        beside.chmod(0o755)
+        beside.rename(folder)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+
+
+def _version() -> str:
+    """What a plugin written now needs at least."""
+    try:
+        return metadata.version(DISTRIBUTION)
+    except metadata.PackageNotFoundError:  # A checkout that was never installed.
+        return "0.1.0"
+
+
+def _templates() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    # What is written is Python, TOML and Markdown, where nothing is escaped; names are checked before they come here.
+    return Environment(
+        loader=PackageLoader("studies.kit", "templates"),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
