@@ -248,6 +248,8 @@ class PluginNew(Common):
     """What it is called: the distribution, its module and its part."""
     kind: str = "prune"
     """Of part: prune, grow, schedule, budget, ... (`sparsity parts` lists all kinds)."""
+    file: Annotated[Path | None, arg(name="from", metavar="FILE", help_behavior_hint="")] = None
+    """Instead of an example: a Python file with parts of your own, which becomes the package's module."""
     to: Folder = None
     """Folder to write; default one of its name, here."""
 

@@ -400,7 +400,7 @@ def _check(command: cli.Check) -> int:
 def _plugin_new(command: cli.PluginNew) -> int:
     from studies.kit.package import new_plugin
 
-    _show(new_plugin(command.name, command.kind, command.to, _registry(command)))
+    _show(new_plugin(command.name, command.kind, command.to, _registry(command), command.file))
     return 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 _SET: Final = 'base = "set", schedule = { every = 500 }'
@@ -32,12 +32,21 @@ class Ablation:
             changed = self.row if self.row.startswith("schedule") else f"schedule = {{ every = 500 }}, {self.row}"
             rows[f"SET, {part}"] = f'base = "set", {changed}'.replace("PART", part)
         return {
-            "question": self.question,
+            "question": self.question.replace("PART", part),
             "rows": rows,
             "keys": [key.replace("PART", part) for key in self.keys],
             "agents": ", ".join(f'"{agent}"' for agent in self.agents).replace("PART", part),
             "flags": self.flags.replace("PART", part),
         }
+
+
+def own_ablation(kind: str) -> Ablation:
+    """A study of a part that is not an example: the same, with its default settings."""
+    example = ABLATIONS[kind]
+    row = f'{"grow" if kind == "trace" else kind} = "PART"' if example.row else ""
+    keys = tuple(f'{key} = "PART"' for key in ("replay", "preset") if kind == key)
+    keys += ('wrappers = ["PART"]',) if kind == "wrapper" else ()
+    return replace(example, question="Does PART help?", row=row, keys=keys)
 
 
 ABLATIONS: Final[Mapping[str, Ablation]] = {

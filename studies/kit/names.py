@@ -27,8 +27,9 @@ class Names(NamedTuple):
     folder: Path
 
 
-def names(name: str, kind: str, to: Path | None, registry: Registry) -> Names:
-    """All names that follow from one. BadInput, with every problem, for what cannot be a plugin's."""
+def names(name: str, kind: str, to: Path | None, registry: Registry, part: str | None = None) -> Names:
+    """All names that follow from one; `part` if that has its name already. BadInput, with every problem, for what
+    cannot be a plugin's."""
     if kind not in KINDS:
         raise BadInput(f"--kind {kind}: no such kind. {nearest(kind, KINDS)}Kinds: {', '.join(KINDS)}")
     if not name:
@@ -38,9 +39,9 @@ def names(name: str, kind: str, to: Path | None, registry: Registry) -> Names:
             f"{name!r} cannot be a distribution and a module: lower-case letters and digits, a letter first, words "
             f"joined by - or _, at most 60 characters{_mended(name)}"
         )
-    module, part = name.replace("-", "_"), _without_prefix(name).replace("-", "_")
-    made = Names(name, module, part, kind, to if to is not None else Path(name))
-    problems = [*_of_module(made), *_of_part(made, registry), *_of_folder(made.folder)]
+    module, own = name.replace("-", "_"), _without_prefix(name).replace("-", "_")
+    made = Names(name, module, part or own, kind, to if to is not None else Path(name))
+    problems = [*_of_module(made), *([] if part else _of_part(made, registry)), *_of_folder(made.folder)]
     if problems:
         raise BadInput(*problems)
     return made
@@ -67,7 +68,8 @@ def _of_module(made: Names) -> list[str]:
         found = importlib.util.find_spec(made.module)
     except (ImportError, ValueError):
         found = None
-    if found is not None and found.origin is not None:
+    # What lies in the working folder is not installed: the file, say, that the package is made from.
+    if found is not None and found.origin is not None and Path(found.origin).parent != Path.cwd():
         return [f"a module {made.module!r} is installed already, at {found.origin}: {other}"]
     try:
         taken = metadata.distribution(made.distribution)
