@@ -34,9 +34,9 @@ def nothing_registered(plugin: object) -> str:
     """Why a plugin has no parts, and how it gets some, as the end of a sentence."""
     called = [name for name, function in _functions(plugin) if hasattr(function, _MARK)]
     if called:
-        return f"registers no part: {' and '.join(called)} call `register` for none"
+        return f"registers no part: {' and '.join(called)} never came to register(part)"
     for name, function in _functions(plugin):
-        meant = nearest(name, KNOWN)
+        meant = _meant(name)
         if meant:
             return f"registers no part: {name} is no hook. {meant}Mark it @hookimpl{at(place(function))}"
     return (
@@ -76,6 +76,13 @@ def _functions(plugin: object) -> Iterator[tuple[str, Callable[..., Any]]]:
             yield name, value
 
 
+def _meant(name: str) -> str:
+    """The hook that a name is close to, told by its kind alone, as all of them begin alike."""
+    if not name.startswith("register_"):
+        return nearest(name, KNOWN)
+    return nearest(name.removeprefix("register_"), KINDS).replace("mean '", "mean 'register_")
+
+
 def _check_unmarked(name: str, function: Callable[..., Any], plugin: object) -> None:
     own = function.__module__ == getattr(plugin, "__name__", function.__module__)
     if name in KNOWN and own:
@@ -89,7 +96,7 @@ def _check_marked(name: str, function: Callable[..., Any], plugin: object) -> No
     where = at(place(function))
     if name not in KNOWN:
         raise PartError(
-            f"unknown hook {name!r}. {nearest(name, KNOWN)}Known: {', '.join(KNOWN)}. One of a newer sparsity-rl needs "
+            f"unknown hook {name!r}. {_meant(name)}Known: {', '.join(KNOWN)}. One of a newer sparsity-rl needs "
             f"that; @hookimpl(optionalhook=True) lets older ones pass it by{where}"
         )
     taken = list(inspect.signature(function).parameters)

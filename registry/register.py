@@ -32,12 +32,13 @@ class Register:
         kind = self._kind
         self._check_facts({fact: facts[fact] for fact in facts if fact != "about"})
         if not kind.row and not inspect.isfunction(value):
-            instead = self._instead(value)
-            raise PartError(f"{kind.name} {name or value!r} must be a function, not {value!r}{instead}")
+            what = repr(name) if name else _shown(value)
+            raise PartError(f"{kind.name} {what} must be a function, not {_shown(value)}{self._instead(value)}")
         chosen = name or str(getattr(value, "__name__", ""))
         if not re.fullmatch(r"[a-z][a-z0-9_-]{0,60}", chosen):
+            what = repr(chosen) if chosen else _shown(value)
             raise PartError(
-                f"{kind.name} {chosen or value!r}: a name is lower-case letters, digits, _ and -, a letter first"
+                f"{kind.name} {what}: a name is lower-case letters, digits, _ and -, a letter first"
                 f"{_named(chosen, value)}"
             )
         inputs, settings = self._read(value, chosen)
@@ -82,3 +83,11 @@ def _named(chosen: str, value: Any) -> str:
     if chosen == "<lambda>":
         return "; a lambda has none, and no docstring: write a `def`"
     return "" if chosen else "; a row of data has none of its own: register(..., name='mine')"
+
+
+def _shown(value: Any) -> str:
+    """A value that is no function, in a few words: a row of data may be a page long."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    text = repr(value)
+    return text if len(text) <= 80 else f"a {type(value).__name__}"

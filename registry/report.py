@@ -71,6 +71,14 @@ def _told(problem: Problem, where: str) -> list[str]:
     return [f"  - it {first}", *(f"    {line}" for line in more), *kept]
 
 
+def once(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """The first problem of every topic."""
+    first: dict[str, Problem] = {}
+    for problem in problems:
+        first.setdefault(problem.topic, problem)
+    return tuple(first.values())
+
+
 def demand_conforming(
     plugin: ModuleType,
     kinds: Iterable[str],

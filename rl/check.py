@@ -15,7 +15,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from registry import Bound, Entry, Registry
-from registry.place import place, raised_at, source_file
+from registry.place import nearby, place, raised_at, source_file
 from registry.report import Problem, Report, demand_conforming
 from registry.sample import sample_settings
 from rl.agent import Agent, Batch, Learner
@@ -48,7 +48,7 @@ def examine(entry: Entry, registry: Registry) -> Report:
     """What keeps a part from conforming to its kind; no problem if that is not rl's own."""
     kind = entry.kind.name
     problems = _tried(entry, _TRIALS[kind]) if kind in _TRIALS else []
-    where = place(entry.value) or entry.origin.file
+    where = place(entry.value) or nearby(entry.origin.file)
     return Report(entry.kind, entry.name, where, CHECKED.get(kind, "nothing is asked of it"), tuple(problems))
 
 

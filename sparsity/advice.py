@@ -32,7 +32,7 @@ def _on_tensor(answer: Tensor, among: Tensor, *, wants_mask: bool) -> str:
     if wants_mask and answer.dtype != torch.bool:
         return "compare, to give True where a connection may stay: `target.abs() > 0.1`"
     if answer.dtype == torch.float64:
-        return "stay in the dtype of the inputs: `.to(weight.dtype)`"
+        return "stay in the dtype of the inputs: `.to(...)` that of one of them"
     if not answer.is_floating_point():
         return "scores that are whole or true and false, too, are given as floats: `.to(torch.float32)`, or of an input"
     return "" if bool(torch.isfinite(answer).all()) else _NOT_FINITE

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from registry import Bound, Entry, Part, PartError, Registry, part
-from registry.place import place, source_file
-from registry.report import Problem, Report, demand_conforming
+from registry.place import nearby, place, source_file
+from registry.report import Problem, Report, demand_conforming, once
 from registry.sample import sample_settings
 from sparsity.advice import advice, picture, seen
 from sparsity.cases import PART_KINDS, Case, Sweeps, cases
@@ -44,10 +44,10 @@ def examine(entry: Entry, registry: Registry) -> Report:
     """
     if entry.kind.row:
         found = list(_on_method(entry.value, registry)) if isinstance(entry.value, Method) else []
-        return Report(entry.kind, entry.name, _at(entry), "rehearsed with Adam and with SGD", _once(found))
+        return Report(entry.kind, entry.name, _at(entry), "rehearsed with Adam and with SGD", once(found))
     chosen, count = Bound(entry, sample_settings(entry)), [0]
     found = list(_on_part(chosen, lambda: _counted(cases(chosen, registry, _SWEEPS), count)))
-    return Report(entry.kind, entry.name, _at(entry), f"{count[0]} cases", _once(found))
+    return Report(entry.kind, entry.name, _at(entry), f"{count[0]} cases", once(found))
 
 
 def check_part(entry: Entry, registry: Registry) -> list[str]:
@@ -78,14 +78,7 @@ def _who(entry: Entry) -> str:
 
 
 def _at(entry: Entry) -> str:
-    return place(entry.value) or entry.origin.file
-
-
-def _once(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    first: dict[str, Problem] = {}
-    for problem in problems:
-        first.setdefault(problem.topic, problem)
-    return tuple(first.values())
+    return place(entry.value) or nearby(entry.origin.file)
 
 
 def _counted(asked: Iterator[Case], count: list[int]) -> Iterator[Case]:
@@ -149,7 +142,7 @@ def _on_members(
                 yield Problem("vmap", "answers otherwise under torch.vmap", advice=f"{_POPULATIONS}, so {mend}")
     except (Exception, SystemExit) as error:
         mend = "no .item(), no `if` on tensors, no indexing by a mask"
-        reason = str(error).strip().split("\n")[0]
+        reason = str(error).strip().split("\n")[0].partition(" We don't support")[0]  # Nor is torch to be told of it.
         where = raised(error, source_file(chosen.entry.value)).where
         said = f"cannot be vectorised over a population ({reason})"
         yield Problem("vmap", said, advice=f"{_POPULATIONS}, so {mend}", where=where)
@@ -188,7 +181,7 @@ def _rehearse_parts(chosen: Iterable[tuple[str, Part]], registry: Registry, tota
         bound = registry.bind(kind, choice)
         asked = cases(bound, registry, ((total, _sample_steps(total)),))
         found = _on_part(bound, lambda asked=asked: _first(asked))  # type: ignore[misc]
-        problems += [f"{_who(bound.entry)} {problem.sentence}" for problem in _once(found)]
+        problems += [f"{_who(bound.entry)} {problem.sentence}" for problem in once(found)]
     return problems
 
 

@@ -16,8 +16,8 @@ from types import ModuleType
 from typing import Any, Final
 
 from registry import KINDS, Bound, Entry, Registry
-from registry.place import place, raised_at, source_file
-from registry.report import Problem, Report, demand_conforming
+from registry.place import nearby, place, raised_at, source_file
+from registry.report import Problem, Report, demand_conforming, once
 from registry.sample import sample_settings
 from rl import check as of_rl
 from sparsity import check as of_sparsity
@@ -48,10 +48,10 @@ def examine(entry: Entry, registry: Registry) -> Report:
         return of_rl.examine(entry, registry)
     if kind in of_sparsity.CHECKED:
         return of_sparsity.examine(entry, registry)
-    where, obstacles = place(entry.value) or entry.origin.file, _obstacles(entry)
+    where, obstacles = place(entry.value) or nearby(entry.origin.file), _obstacles(entry)
     if obstacles:
         return Report(entry.kind, entry.name, where, f"not tried here: {'; '.join(obstacles)}")
-    return Report(entry.kind, entry.name, where, TRIED[kind], tuple(_problems(entry, registry)))
+    return Report(entry.kind, entry.name, where, TRIED[kind], once(_problems(entry, registry)))
 
 
 def _obstacles(entry: Entry) -> list[str]:
@@ -148,6 +148,7 @@ def _on_logger(logger: Bound) -> Iterator[Problem]:
         if _contents(one) != _contents(other):
             said, mend = "has not written all that it was told, until it is closed", "call flush() after each record"
             yield Problem("flushes", said, "files that a checkpoint can be taken of at any time", mend)
+            return
         with closing(logger(folder=other)) as second:
             second.write(dict(_RECORDS[2]))
         for name, content in _contents(one).items():

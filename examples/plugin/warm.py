@@ -1,4 +1,4 @@
-"""A prune criterion of one's own: magnitude pruning with some heat."""
+"""A prune criterion: the lowest active scores leave."""
 
 from torch import Tensor
 
