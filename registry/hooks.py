@@ -50,8 +50,7 @@ def said(error: BaseException, file: str | Path = "") -> str:
     if isinstance(error, PartError):
         return str(error)
     if isinstance(error, pluggy.PluginValidationError):
-        hook = re.search(r"hook '(\w+)'", str(error))
-        return f"{hook[1] if hook else 'a hook'} takes `register` and nothing else: {str(error).splitlines()[-1]}"
+        return str(error).splitlines()[-1]
     if isinstance(error, SyntaxError):
         line = f": {error.text.strip()}" if error.text else ""
         return f"{type(error).__name__}: {error.msg}{line}{at(raised_at(error, file))}"
@@ -103,5 +102,5 @@ def _check_marked(name: str, function: Callable[..., Any], plugin: object) -> No
     taken = taken if inspect.ismodule(plugin) else [each for each in taken if each != "self"]
     if taken != ["register"]:
         raise PartError(
-            f"{name}({', '.join(taken)}): a hook takes `register` and nothing else: def {name}(register){where}"
+            f"{name} takes `register` and nothing else, not ({', '.join(taken)}): def {name}(register){where}"
         )

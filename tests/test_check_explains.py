@@ -230,11 +230,11 @@ PLUGINS = {
     ),
     "a hook that takes more": (
         hooked("register(cold)", "@hookimpl\ndef register_prune(register, config):"),
-        ("register_prune(register, config): a hook takes `register` and nothing else", "mine.py:9"),
+        ("register_prune takes `register` and nothing else, not (register, config)", "mine.py:9"),
     ),
     "a hook that takes nothing": (
         hooked("print(cold)", "@hookimpl\ndef register_prune():"),
-        ("register_prune(): a hook takes `register` and nothing else: def register_prune(register)", "mine.py:9"),
+        ("register_prune takes `register` and nothing else, not (): def register_prune(register)", "mine.py:9"),
     ),
     "a hook that registers nothing": (
         hooked("pass"),
