@@ -462,7 +462,7 @@ PLUGINS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "gives nothing": (PLUGIN.replace("return noise", "pass"), "", ("'mine'", "mine.py", "None")),
     "gives NaN": (PLUGIN.replace("return noise", "return noise * float('nan')"), "", ("'mine'", "not finite")),
     "changes its inputs": (PLUGIN.replace("return noise", "return weight.add_(1)"), "", ("'mine'", "mine.py")),
-    "registers another": (PLUGIN.replace("register(mine)", "register(mine, name='other')"), "", ("no grow named 'mine'",)),
+    "registers another": (PLUGIN.replace("(mine)", "(mine, name='other')"), "", ("no grow named 'mine'",)),
     "agent": (AGENT, td3("").replace("[settings.td3]", "").replace('["td3"]', '["mine"]'), ("'mine'", "kaputt")),
     "wrapper": (WRAPPER, with_key("wrappers = ['mine']"), ("mine", "kaputt")),
     "replay": (REPLAY, with_key("replay = 'mine'"), ("mine", "kaputt")),
