@@ -83,7 +83,7 @@ KINDS = {
             "nothing: it runs every job and reports what happens",
             facts=("ready",),
         ),
-        Kind("logger", ("folder",), "an object with `write(record)` and `close()`"),
+        Kind("logger", ("folder", "run"), "an object with `write(record)` and `close()`", facts=("ready",)),
     )
 }
 

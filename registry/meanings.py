@@ -127,7 +127,8 @@ KINDS: Final[Mapping[str, Meaning]] = {
     "logger": Meaning(
         "Where training signals go, beside the run's own files.",
         "Once a run; and once more whenever the run goes on from a checkpoint, its files being as they were there.",
-        'an object with `write(record)`, called with `{"step": 3000, "critic_loss": 0.7, ...}`, and `close()`',
+        'an object with `write(record)`, called with `{"step": 3000, "critic_loss": 0.7, ...}`, and `close()`; '
+        "with `evaluated(record)` it hears of evaluations too",
     ),
 }
 
@@ -167,7 +168,8 @@ INPUTS: Final[Mapping[str, str]] = {
     "jobs": "iterator of jobs: `id`, `command` (a tuple of words) and `stall_after` (seconds) of each",
     "report": '`report(id, record)`: `{"step": ...}` as a job goes, `{"note": text}`, and once `{"ended": code, '
     '"cause": text}`',
-    "folder": "pathlib.Path: the run's folder; files in it are part of the run",
+    "folder": "pathlib.Path: the run's folder; files in it are part of the run, folders begin anew when it goes on",
+    "run": "studies.contents.Run: what is carried out, with its `id`",
 }
 """Inputs by name."""
 

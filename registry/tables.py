@@ -46,6 +46,8 @@ DEFAULT_PLUGINS = (
     "rl.wrappers",
     "studies.papers",
     "studies.loggers",
+    "studies.loggers.tensorboard",
+    "studies.loggers.wandb",
     "studies.executors.local",
     "studies.executors.ray",
     "studies.executors.slurm",

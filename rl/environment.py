@@ -30,13 +30,14 @@ class EnvironmentRefused(ValueError):
     """An environment that cannot be used here. The message says why, and what can."""
 
 
-def make(env_id: str, *, allow_import: bool = False) -> gymnasium.Env[Any, Any]:
+def make(env_id: str, *, allow_import: bool = False, **drawing: Any) -> gymnasium.Env[Any, Any]:
     """gymnasium.make(env_id), checked, with its actions rescaled from [-1, 1] to the space's bounds.
 
-    `allow_import` permits ids such as `module:Name-v0`, which import (and so run) `module`.
+    `allow_import` permits ids such as `module:Name-v0`, which import (and so run) `module`. `drawing` is how it is
+    drawn: `render_mode`, `width`, `height`; nothing that changes what it does.
     """
     _check_id(env_id, allow_import)
-    env = _made(env_id)
+    env = _made(env_id, **drawing)
     try:
         _check_actions(env_id, env.action_space)
         _check_observations(env_id, env.observation_space)
@@ -59,6 +60,15 @@ def sizes(env: gymnasium.Env[Any, Any]) -> tuple[int, int]:
     assert observations is not None, "spaces without a shape are refused by `make`"
     assert actions is not None, "spaces without a shape are refused by `make`"
     return int(observations[0]), int(actions[0])
+
+
+def action_space(env_id: str, *, allow_import: bool = False) -> Any:
+    """The Box of the environment's own actions, to whose bounds `make` rescales those of agents."""
+    _check_id(env_id, allow_import)
+    env = _made(env_id)
+    env.close()
+    _check_actions(env_id, env.action_space)
+    return env.action_space
 
 
 def environment_state(env: Any) -> dict[str, Any]:
@@ -109,12 +119,16 @@ def _check_id(env_id: str, allow_import: bool) -> None:
         raise EnvironmentRefused(f"{env_id!r} names no version; write it out, as in 'HalfCheetah-v5'")
 
 
-def _made(env_id: str) -> gymnasium.Env[Any, Any]:
+def _made(env_id: str, **drawing: Any) -> gymnasium.Env[Any, Any]:
     import gymnasium
 
     try:
         with _unremarked():
-            return gymnasium.make(env_id)
+            return gymnasium.make(env_id, **drawing)
+    except TypeError as error:
+        if not drawing:
+            raise
+        raise EnvironmentRefused(f"{env_id!r} cannot be drawn with {', '.join(drawing)}: {error}") from error
     except gymnasium.error.Error as error:
         raise EnvironmentRefused(f"gymnasium cannot make {env_id!r}: {error}") from error
     except ImportError as error:

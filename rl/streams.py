@@ -16,6 +16,7 @@ PURPOSES: Final[dict[str, int]] = {
     "topology": 7,
     "policy_noise": 8,
     "diagnostics": 9,
+    "play": 10,
 }
 """Numbers are part of every result: add new ones, never renumber."""
 

@@ -216,9 +216,11 @@ class Training:
         return ((learner.name, list(learner.module.parameters())) for learner in self._agent.learners())
 
 
-def evaluate(agent: Agent, env: Environment, *, episodes: int, seed: int) -> tuple[tuple[float, ...], tuple[int, ...]]:
-    """Returns and lengths of episodes without exploration; `seed` resets the first, the others follow on."""
-    results = [_episode(agent, env, seed if i == 0 else None) for i in range(episodes)]
+def evaluate(
+    agent: Policy, env: Environment, *, episodes: int, seed: int, explore: bool = False
+) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    """Returns and lengths of episodes, without exploration unless asked; `seed` resets the first, others follow on."""
+    results = [_episode(agent, env, seed if i == 0 else None, explore) for i in range(episodes)]
     return tuple(r for r, _ in results), tuple(n for _, n in results)
 
 
@@ -263,11 +265,11 @@ def _updated(agent: Agent, batch: Batch, step: int) -> Mapping[str, float]:
         raise Diverged(str(error), step) from error
 
 
-def _episode(agent: Agent, env: Environment, seed: int | None) -> tuple[float, int]:
+def _episode(agent: Policy, env: Environment, seed: int | None, explore: bool) -> tuple[float, int]:
     observation, _ = env.reset(seed=seed)
     return_, length, done = 0.0, 0, False
     while not done:
-        action = agent.act(_row(observation), explore=False)
+        action = agent.act(_row(observation), explore=explore)
         observation, reward, terminated, truncated, _ = env.step(action)
         return_, length, done = return_ + float(reward), length + 1, bool(terminated or truncated)
     return return_, length

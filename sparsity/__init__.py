@@ -1,6 +1,8 @@
 """Sparse training of any torch module: criteria, methods, and the sparsifier that carries them out."""
 
+from sparsity.attach import attach
 from sparsity.event import Event, LayerChange, LayerDensity
+from sparsity.left_dense import LeftDense
 from sparsity.method import Method
 from sparsity.published import DENSE, DENSE_SMALL, DS, DS_RELEASED, RIGL, SET, STATIC
 from sparsity.rewire import Rewired, rewire
@@ -18,10 +20,12 @@ __all__ = [
     "Event",
     "LayerChange",
     "LayerDensity",
+    "LeftDense",
     "Method",
     "Rewired",
     "Sparsifier",
     "Tracked",
     "Trained",
+    "attach",
     "rewire",
 ]

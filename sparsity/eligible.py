@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
 
-from registry import hookimpl
+from registry import hookimpl, nearest
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -28,6 +29,15 @@ def first(shapes: Shapes) -> tuple[str, ...]:
     return tuple(shapes)[:1]
 
 
+def named(shapes: Shapes, *, layers: tuple[str, ...] = ("*",), without: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Weights whose names match one of `layers` and none of `without`, which are patterns: `encoder.*`."""
+    for pattern in (*layers, *without):
+        if not any(fnmatchcase(name, pattern) for name in shapes) and pattern != "*":
+            raise ValueError(f"no weight is called {pattern!r}. {nearest(pattern, shapes)}Weights: {', '.join(shapes)}")
+    chosen = (name for name in shapes if any(fnmatchcase(name, pattern) for pattern in layers))
+    return tuple(name for name in chosen if not any(fnmatchcase(name, pattern) for pattern in without))
+
+
 def none(shapes: Shapes) -> tuple[str, ...]:
     """No weight at all: a dense network."""
     return ()
@@ -38,4 +48,5 @@ def register_eligible(register: Callable[..., object]) -> None:
     register(hidden)
     register(every, name="all")
     register(first, name="input")
+    register(named)
     register(none)

@@ -6,6 +6,7 @@ of it.
 
 from __future__ import annotations
 
+import copy
 import math
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -26,10 +27,11 @@ from sparsity.event import Event, LayerChange, LayerDensity
 from sparsity.execution import Masked, MaskedWeight
 from sparsity.execution.choice import Execution, chosen_execution
 from sparsity.first import first_masks, give_first_values
+from sparsity.left_dense import LeftDense, left_dense
 from sparsity.method import Method
 from sparsity.timetable import Timetable
 from sparsity.trained import Handle, Trained
-from sparsity.weights import candidate_weights, member_shapes
+from sparsity.weights import TRANSPOSED, candidate_weights, layer_of, member_shapes
 
 if TYPE_CHECKING:  # imported where it is chosen: compiled kernels take a while to load
     from sparsity.execution.sparse import Sparse, SparseWeight
@@ -62,6 +64,8 @@ class Sparsifier:
         self.method = method.resolved(registry)
         self._part = {kind: registry.bind(kind, choice) for kind, choice in self.method.parts().items()}
         self._learner, self._optimizer, self._on_event = learner, learner.optimizer, on_event
+        self.left_dense: dict[str, LeftDense] = {}
+        """Weights that stay dense, by name, each with the reason."""
         self._execution = self._carried_out(execution, registry)
         self._weights: Sequence[MaskedWeight | SparseWeight] = self._execution.weights
         self._trace = self._find_traces(registry)
@@ -75,7 +79,7 @@ class Sparsifier:
         self._timetable, self._final = self._allocate(total)
         self._budget = self._timetable.budget(0)
         self._fraction, self._goals, self._event_now = 0.0, self._goals_at(self._budget), False
-        self._moments_checked = False
+        self._moments_checked, self._held_early = False, False
         self._ahead = (
             1,
             self._timetable.at(1),
@@ -99,6 +103,18 @@ class Sparsifier:
         """`masked` or `sparse`: how absence is carried out."""
         return "masked" if isinstance(self._execution, Masked) else "sparse"
 
+    @property
+    def weights(self) -> tuple[MaskedWeight | SparseWeight, ...]:
+        """The sparse weights, as the execution holds them."""
+        return tuple(self._weights)
+
+    @property
+    def asks_dense(self) -> bool:
+        """Whether somebody will ask for gradients of absent connections at the next step."""
+        _, plan = self._ahead
+        event = plan.fraction > 0 or plan.density != self._budget
+        return bool(self._trace) or (event and self._wants_dense)
+
     def densities(self) -> tuple[LayerDensity, ...]:
         """What is active in every sparse weight, all members together."""
         return tuple(LayerDensity(w.name, w.full_shape, w.active, w.numel) for w in self._weights)
@@ -116,14 +132,64 @@ class Sparsifier:
         kept = {w.name: (w.target_mask, w.full_shape) for w in self._weights}
         return {name: mask.view(shape) for name, (mask, shape) in kept.items() if mask is not None}
 
+    # What a training loop of one's own may tell it.
+
+    def mask_gradients(self) -> None:
+        """Absent gradients become zero now, before a norm is taken over them; criteria still get the dense ones.
+
+        For `clip_grad_norm_`: after the last backward pass of a step (and `unscale_`, under a GradScaler), before the
+        clipping. Growth criteria see gradients as they are at this call. Where the method's optimiser is to see dense
+        gradients they stay.
+        """
+        if not self._handles or self.method.optimizer_sees == "dense":
+            return
+        planned, plan = self._ahead
+        due = planned == self.steps + 1 and (plan.fraction > 0 or plan.density != self._budget)
+        if self._trace or (due and self._wants_dense):
+            self._execution.hold_gradients()
+            self._held_early = True
+        self._execution.hide_gradients()
+
+    def target_updated(self) -> None:
+        """The slow copy was updated. To be called after each update, where the copy has no hook of its own."""
+        if self._learner.target is None:
+            raise ValueError(f"{self._learner.name} has no slow copy: give it as target when you attach")
+        if self._handles:
+            self._after_target_update()
+
     # Where it hangs, and what outlives it.
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Sparsifier:
+        """Within a copy of something that holds it, such as an agent: detached, as optimisers' hooks are not copied."""
+        if not memo:
+            self.__getstate__()
+        copied = memo[id(self)] = object.__new__(type(self))
+        copied.__dict__.update(copy.deepcopy({**self.__dict__, "_handles": []}, memo))
+        return copied
+
+    def __getstate__(self) -> None:
+        raise TypeError(
+            "a sparsifier hangs on its optimiser and can be neither copied nor pickled: copy the module, attach anew, "
+            "and give the new sparsifier this one's state_dict()"
+        )
 
     def detach(self) -> None:
         """Take the hooks off. Weights stay as they are; nothing keeps them sparse from now on."""
+        self._unhook()
+        self._execution.detach()
+
+    def densify(self) -> None:
+        """Detach, and give the module, its slow copy and its optimiser dense parameters back, with zeros where absent.
+
+        Under masked execution they are dense already. Of sparsifiers that share an optimiser, the last one goes first.
+        """
+        self._unhook()
+        self._execution.densify()
+
+    def _unhook(self) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles = []
-        self._execution.detach()
         _attached.discard(self)
 
     def state_dict(self) -> dict[str, Any]:
@@ -167,6 +233,7 @@ class Sparsifier:
     def _carried_out(self, execution: Execution, registry: Registry) -> Masked | Sparse:
         """The execution that was asked for, or under `auto` the one that serves the learner better."""
         learner, names = self._learner, self._eligible()
+        self.left_dense = left_dense(learner.module, names, self.method.eligible.name)
         moments, target = self._part["moments"], self._part["target"]
         shapes, parameters = member_shapes(learner.module), candidate_weights(learner.module)
         eligible = {name: shapes[name] for name in names}
@@ -180,7 +247,7 @@ class Sparsifier:
                     raise
         targets = candidate_weights(learner.target.module) if learner.target is not None else {}
         for name in names:
-            if targets and targets[name].shape != parameters[name].shape:
+            if targets and (name not in targets or targets[name].shape != parameters[name].shape):
                 raise ValueError(f"target of {learner.name}: {name} is shaped unlike the online one")
         weights = [MaskedWeight(name, parameters[name], shapes[name], targets.get(name)) for name in names]
         return Masked(learner, weights, moments, target)
@@ -190,8 +257,8 @@ class Sparsifier:
         learner = self._learner
         if self.method.network == "shrunk":
             raise ValueError(
-                "a shrunk network is built narrow, not masked: build the agent with fewer units, or choose a method "
-                "with network = 'given'"
+                "a shrunk network is built narrow, not masked: build the agent, or the module, with fewer units, or "
+                "choose a method with network = 'given'"
             )
         if hasattr(learner.module, "stack") and not hasattr(learner.module.stack, "layers"):
             raise ValueError(
@@ -200,15 +267,32 @@ class Sparsifier:
         shapes, parameters = member_shapes(learner.module), candidate_weights(learner.module)
         trained = {id(p) for group in learner.optimizer.param_groups for p in group["params"]}
         taken = {id(w.parameter) for other in _attached for w in other._weights if isinstance(w, MaskedWeight)}
-        names: tuple[str, ...] = self._part["eligible"](shapes=shapes)
-        for name in names:
+        chosen: tuple[str, ...] = self._part["eligible"](shapes=shapes)
+        for name in chosen:
             if name not in parameters:
                 raise ValueError(f"{self.method.eligible} chose {name!r}; {learner.name} has {', '.join(parameters)}")
+        names = tuple(name for name in chosen if parameters[name].requires_grad)  # What is frozen stays as it is.
+        for name in names:
             if id(parameters[name]) not in trained:
-                raise ValueError(f"the optimiser of {learner.name} does not train {name}: it cannot be kept sparse")
+                raise ValueError(
+                    f"the optimiser of {learner.name} does not train {name}: it cannot be kept sparse. Give the part "
+                    "of the module that it trains, or freeze the rest by requires_grad_(False)"
+                )
             if id(parameters[name]) in taken:
                 raise ValueError(f"{name} of {learner.name} is kept sparse already: detach the other sparsifier first")
+        self._demand_units(names)
         return names
+
+    def _demand_units(self, names: Sequence[str]) -> None:
+        """ValueError for parts that look at units where the rows of a weight are none."""
+        looking = [self.method.weights] if self._part["weights"].asks("mask") else []
+        looking += [self.method.initial] if self._part["initial"].asks("network") else []
+        for name in names if looking else ():
+            if isinstance(layer_of(self._learner.module, name), TRANSPOSED):
+                raise ValueError(
+                    f"{name} is of a transposed convolution, whose rows are inputs, and {looking[0]} looks at units: "
+                    f"choose another part, or leave the layer out: eligible={{'part': 'named', 'without': ['{name}']}}"
+                )
 
     def _find_traces(self, registry: Registry) -> dict[str, Bound]:
         chosen = {choice.name: choice for choice in self.method.traces}
@@ -233,7 +317,9 @@ class Sparsifier:
 
     def _noise(self, weight: MaskedWeight | SparseWeight) -> Tensor:
         """Fresh uniform noise in [0, 1), for one call of one part or one tie-break."""
-        return torch.rand(weight.dense_shape, generator=self._generator, device=weight.device, dtype=weight.dtype)
+        # In float32 at least: half precision has some hundred numbers in [0, 1), and ties would go by place.
+        dtype = torch.promote_types(weight.dtype, torch.float32)
+        return torch.rand(weight.dense_shape, generator=self._generator, device=weight.device, dtype=dtype)
 
     def _find_activity(self) -> Activity | None:
         asking = [self._part[kind] for kind in ("prune", "grow") if self._part[kind].asks("activity")]
@@ -291,9 +377,11 @@ class Sparsifier:
     # When: phase 2.
 
     def _hang_on(self) -> list[Handle]:
+        # A compiled step leaves the hooks as they are. It costs half a microsecond each.
+        untraced: Callable[[Any], Any] = torch.compiler.disable
         handles: list[Handle] = [
-            self._optimizer.register_step_pre_hook(self._before_step),
-            self._optimizer.register_step_post_hook(self._after_step),
+            self._optimizer.register_step_pre_hook(untraced(self._before_step)),
+            self._optimizer.register_step_post_hook(untraced(self._after_step)),
         ]
         if self._learner.target is not None:
             handles.append(self._learner.target.after_update(self._after_target_update))
@@ -323,18 +411,31 @@ class Sparsifier:
                 "optimizer.step was given a closure: its gradients are computed out of a sparsifier's sight. Call "
                 "backward first, then step() without arguments"
             )
+        self._check_step(optimizer)
         self.steps += 1
         planned, plan = self._ahead
         self._fraction, density = plan if planned == self.steps else self._timetable.at(self.steps)
         self._event_now = self._is_event(self._fraction, density)
         if self._trace:
             self._update_traces()
-        if self._event_now and self._wants_dense:
+        if self._event_now and self._wants_dense and not self._held_early:
             self._execution.hold_gradients()
+        self._held_early = False
         if self._event_now and self.method.event == "instead_of_step":
             self._execution.skip_step()
         elif self.method.optimizer_sees == "masked":
             self._execution.hide_gradients()
+
+    def _check_step(self, optimizer: Optimizer) -> None:
+        """ValueError, before anything is counted, for a step that would not be what it seems."""
+        if getattr(optimizer, "found_inf", None) is not None:
+            raise ValueError(
+                "a fused optimiser under a GradScaler decides inside its step whether it takes place, out of a "
+                "sparsifier's sight: make the optimiser with fused=False"
+            )
+        self._execution.check_unchanged()
+        if self._held_early:
+            self._execution.check_hidden()
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         """Absent weights are zero again, and if this step has an event the topology changes."""
@@ -379,11 +480,12 @@ class Sparsifier:
         return self._event_now or any(fraction > 0 or density != self._budget for fraction, density in plans)
 
     def _grad(self, weight: MaskedWeight, asker: Bound) -> Tensor | None:
-        if asker.asks("grad") and weight.grad is None:
+        grad = self._execution.gradient(weight) if self._held_early else weight.grad  # type: ignore[arg-type]
+        if asker.asks("grad") and grad is None:
             raise self._no_gradient(weight, asker)
-        if asker.asks("grad") and not bool(torch.isfinite(weight.grad).all()):  # type: ignore[arg-type]
+        if asker.asks("grad") and not bool(torch.isfinite(grad).all()):  # type: ignore[arg-type]
             raise FloatingPointError(f"gradient {self._learner.name}/{weight.name}")
-        return weight.grad
+        return grad
 
     @staticmethod
     def _no_gradient(weight: MaskedWeight | SparseWeight, asker: Bound) -> ValueError:

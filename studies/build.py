@@ -68,9 +68,9 @@ def attach(
     return sparsifiers
 
 
-def build_environment(run: Run, index: int, registry: Registry, *, allow_import: bool = False) -> Any:
-    """The run's environment with its wrappers: 0 is that of training, 1 that of evaluations."""
-    env: Any = make(run.env, allow_import=allow_import)
+def build_environment(run: Run, index: int, registry: Registry, *, allow_import: bool = False, **drawing: Any) -> Any:
+    """The run's environment with its wrappers: 0 is that of training, 1 that of evaluations. `drawing` as `make`."""
+    env: Any = make(run.env, allow_import=allow_import, **drawing)
     for position, wrapper in enumerate(run.wrappers):
         env = registry.bind("wrapper", wrapper)(env=env, seed=stream(run.seed, "environment", 1 + index, position))
     return env

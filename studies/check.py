@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
 import warnings
@@ -21,7 +20,9 @@ from registry.report import Problem, Report, demand_conforming, once
 from registry.sample import sample_settings
 from rl import check as of_rl
 from sparsity import check as of_sparsity
+from studies.contents import Run
 from studies.executors.process import Job
+from studies.loggers import LENGTH, RETURN, tell_evaluation
 from studies.preset import Preset
 
 TRIED: Final[Mapping[str, str]] = {
@@ -63,7 +64,7 @@ def _problems(entry: Entry, registry: Registry) -> Iterator[Problem]:
     trial: Callable[[], Iterator[Problem]] = {
         "preset": lambda: _on_preset(entry, registry),
         "executor": lambda: _on_executor(Bound(entry, sample_settings(entry))),
-        "logger": lambda: _on_logger(Bound(entry, sample_settings(entry))),
+        "logger": lambda: _on_logger(Bound(entry, sample_settings(entry)), registry),
     }[entry.kind.name]
     try:
         with warnings.catch_warnings():
@@ -132,11 +133,12 @@ _CARRY: Final = "studies.executors.process.carry_out(job, report) does all of it
 _RECORDS: Final = ({"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.25, "q": 1.0}, {"step": 3, "q": 2.0})
 
 
-def _on_logger(logger: Bound) -> Iterator[Problem]:
+def _on_logger(logger: Bound, registry: Registry) -> Iterator[Problem]:
+    run = _run(registry)
     with tempfile.TemporaryDirectory() as place_:
         one, other = Path(place_, "one"), Path(place_, "other")
         one.mkdir()
-        first = logger(folder=one)
+        first = logger(folder=one, run=run)
         missing = [name for name in ("write", "close") if not callable(getattr(first, name, None))]
         if missing:
             yield Problem("has", f"gave {type(first).__name__}, which lacks {' and '.join(missing)}")
@@ -144,12 +146,13 @@ def _on_logger(logger: Bound) -> Iterator[Problem]:
         with closing(first):
             for record in _RECORDS[:2]:
                 first.write(dict(record))
-            shutil.copytree(one, other)
+            tell_evaluation(first, {"step": 2, RETURN: 1.0, LENGTH: 5.0})
+            _keep(one, other)
         if _contents(one) != _contents(other):
             said, mend = "has not written all that it was told, until it is closed", "call flush() after each record"
             yield Problem("flushes", said, "files that a checkpoint can be taken of at any time", mend)
             return
-        with closing(logger(folder=other)) as second:
+        with closing(logger(folder=other, run=run)) as second:
             second.write(dict(_RECORDS[2]))
         for name, content in _contents(one).items():
             if not _contents(other).get(name, b"").startswith(content):
@@ -157,5 +160,20 @@ def _on_logger(logger: Bound) -> Iterator[Problem]:
                 yield Problem("appends", said, "what was there, and the new records behind it", mend)
 
 
+def _run(registry: Registry) -> Run:
+    """A run of the smallest kind, for loggers that ask what they log."""
+    from studies.read import study_from
+
+    tables = {"agents": ["td3"], "envs": [_ENV], "methods": {"SET": "set"}, "seeds": 1, "steps": 2000}
+    return study_from(tables, registry, name="trial").cells(registry)[0].run
+
+
+def _keep(folder: Path, other: Path) -> None:
+    """What a checkpoint keeps of a run's folder: its files, not the folders in it."""
+    other.mkdir()
+    for name, content in _contents(folder).items():
+        (other / name).write_bytes(content)
+
+
 def _contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}

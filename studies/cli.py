@@ -163,6 +163,8 @@ class StudyTable(Common):
     """Instead: every row compared with the row of this name, dense for instance."""
     test: Literal["welch", "permutation"] = "welch"
     """Where p comes from with --against; a permutation test assumes no distribution, and takes a second a row."""
+    runs: bool = False
+    """Instead: every run with its state, its score and its id, which `sparsity play` and `sparsity export` take."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,6 +271,68 @@ class PluginGroup:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Play(Common):
+    """Let a finished run's policy act: returns beside those of its last evaluation, and a video if asked for."""
+
+    run: Positional[str]
+    """Its id, the beginning of it, or its folder."""
+    episodes: int = 10
+    seed: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None
+    """Begin with other episodes than the run's last evaluation, equal ones for every run."""
+    explore: bool = False
+    """Act with the agent's exploration."""
+    video: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
+    """Draw the first episode into an .mp4 or a .gif."""
+    size: Text = None
+    """Width and height of the video: 480x360; default the environment's own."""
+    video_episodes: int = 1
+    """How many episodes the video shows."""
+    video_steps: int = 0
+    """Environment steps that it shows of each; 0 is all."""
+    video_every: int = 1
+    """Draw every n-th step only: smaller files, at the same pace."""
+    replace: bool = False
+    """Take the place of a video of that name."""
+    format: Literal["text", "csv"] = "text"
+    allow_env_import: bool = False
+    """Let the environment's id import a module: `module:Env-v0`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upload(Common):
+    """Give a finished run away on the Hugging Face Hub: weights, evaluations, and a page that says what it is."""
+
+    run: Positional[str]
+    """Its id, the beginning of it, or its folder."""
+    repo: str
+    """user/name on the hub; it is made if it is not there, and holds this one run."""
+    private: bool = False
+    """Make the repository for yourself alone."""
+    license: str = "unknown"
+    """Of the weights, as the hub calls it: mit, apache-2.0, cc-by-4.0, ..."""
+    to: Folder = None
+    """Write what is sent into this new folder, too."""
+    dry_run: bool = False
+    """Send nothing: show the page, and write the folder if --to names one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export(Common):
+    """The policy of a finished run as files that need neither this project nor torch."""
+
+    run: Positional[str]
+    """Its id, the beginning of one, or its folder."""
+    to: Literal["safetensors", "scipy", "onnx"]
+    """scipy: CSR arrays, and a runner that needs NumPy alone."""
+    out: Folder = None
+    """Folder of the files; default exports/ID/FORMAT."""
+    no_compact: bool = False
+    """Keep units that nothing enters or leaves."""
+    allow_env_import: bool = False
+    """Let environment ids import a module: `module:Env-v0`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Bench:
     """Speed on this machine: ours, dense, masked and sparse, beside Stable-Baselines3 and SBX where installed."""
 
@@ -306,7 +370,10 @@ Command = (
     | Annotated[Parts, subcommand("parts")]
     | Annotated[Check, subcommand("check")]
     | Annotated[PluginGroup, subcommand("plugin")]
+    | Annotated[Export, subcommand("export")]
     | Annotated[Bench, subcommand("bench")]
+    | Annotated[Play, subcommand("play")]
+    | Annotated[Upload, subcommand("upload")]
 )
 
 

@@ -301,7 +301,14 @@ def _study_table(command: cli.StudyTable) -> int:
 
     store = Store(command.store)
     outcomes, baseline = collect(store, command.name)
-    if command.against is not None:
+    if command.against is not None and (command.runs or command.clock != "wall"):
+        other = "--runs" if command.runs else f"--clock {command.clock}"
+        raise BadInput(f"--against {command.against} and {other} do not go together: give one at a time")
+    if command.runs:
+        from studies.every_run import every_run
+
+        text = every_run(by_clock(outcomes, command.clock), format=command.format)
+    elif command.against is not None:
         from studies.versus import versus
 
         text = versus(outcomes, command.against, command.test, format=command.format)
@@ -331,6 +338,8 @@ def _study_plot(command: cli.StudyPlot) -> int:
     store = _writable(command)
     if command.measure is not None and command.layer is not None:
         raise BadInput(f"--measure {command.measure} and --layer {command.layer} are two figures: give one at a time")
+    if command.clock != "wall" and (command.measure or command.layer) is not None:
+        raise BadInput(f"--clock {command.clock} is of figures with seconds, which --measure and --layer have not")
     try:
         if command.measure is not None:
             from studies.measures import plot_measure
@@ -411,6 +420,24 @@ def _plugin_list(command: cli.PluginList) -> int:
     return 0
 
 
+def _export(command: cli.Export) -> int:
+    from studies.export import export_run, shown
+
+    exported, unbounded = export_run(
+        command.run,
+        Store(command.store),
+        command.to,
+        _registry(command),
+        out=command.out,
+        compacted=not command.no_compact,
+        allow_import=command.allow_env_import,
+    )
+    if unbounded:
+        print(f"note: the files do not know the bounds of actions: {clean(unbounded)}", file=sys.stderr)
+    _show(shown(exported).removesuffix("\n"))
+    return 0
+
+
 def _bench(command: cli.Bench) -> int:
     from studies.bench import words
 
@@ -422,6 +449,35 @@ def _bench(command: cli.Bench) -> int:
     from studies.bench.command import bench
 
     bench(words.plan(command, words.available_cores()), command.out)
+    return 0
+
+
+def _play(command: cli.Play) -> int:
+    from studies.play import play, words
+    from studies.video import asked
+
+    played = play(
+        command.run,
+        Store(command.store),
+        _registry(command),
+        episodes=command.episodes,
+        seed=command.seed,
+        explore=command.explore,
+        video=asked(command),
+        allow_import=command.allow_env_import,
+    )
+    _show(words(played, command.format).removesuffix("\n"))
+    return 0
+
+
+def _upload(command: cli.Upload) -> int:
+    from studies.upload import rehearse, upload
+
+    how: dict[str, Any] = {"repo": command.repo, "licence": command.license, "to": command.to}
+    if command.dry_run:
+        _show(rehearse(command.run, Store(command.store), **how))
+    else:
+        _show(upload(command.run, Store(command.store), **how, private=command.private))
     return 0
 
 
@@ -440,5 +496,8 @@ _COMMANDS: dict[type, Callable[[Any], int]] = {
     cli.Check: _check,
     cli.PluginNew: _plugin_new,
     cli.PluginList: _plugin_list,
+    cli.Export: _export,
     cli.Bench: _bench,
+    cli.Play: _play,
+    cli.Upload: _upload,
 }

@@ -61,7 +61,7 @@ def method_page(entry: Entry, registry: Registry) -> str:
 def index(registry: Registry) -> str:
     """All methods in a table."""
     entries = registry.entries("method")
-    rows = [f"| [{e.name}]({e.name}.md) | {e.facts.get('year', '')} | {_cell(e.summary)} |" for e in entries]
+    rows = [f"| [{e.name}]({e.name}.md) | {e.facts.get('year', '')} | {cell(e.summary)} |" for e in entries]
     return "\n".join(
         ["# Methods", "", *_INDEX, "", "| method | year | what it does |", "| --- | --- | --- |", *rows, ""]
     )
@@ -83,8 +83,8 @@ def _parts(method: Method, registry: Registry) -> Iterator[str]:
     for kind, choice in chosen:
         if kind in _idle(method):
             continue
-        summary = _cell(registry.entry(kind, choice.name).summary)
-        settings = ", ".join(f"{name} = {_shown(value)}" for name, value in choice.settings.items())
+        summary = cell(registry.entry(kind, choice.name).summary)
+        settings = ", ".join(f"{name} = {shown_value(value)}" for name, value in choice.settings.items())
         yield f"| {PHASES.get(kind, 'what it remembers')} | `{choice.name}` | {summary} | {settings} |"
     yield ""
 
@@ -112,7 +112,7 @@ def _choices(method: Method, registry: Registry) -> Iterator[str]:
     yield ""
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
@@ -120,10 +120,11 @@ def _use(name: str, method: Method) -> list[str]:
     compared = [other for other in ("dense", "static", name) if other != name] + [name]
     densities = " --densities 0.5,0.1" if method.sparse or method.network == "shrunk" else ""
     command = f"sparsity study run --methods {','.join(dict.fromkeys(compared))} --envs HalfCheetah-v5{densities}"
-    return ["## Use", "", "```", f"{command} --seeds 5 --steps 100000", f"sparsity parts method {name}", "```", ""]
+    lines = [f"{command} --seeds 5 --steps 100000", f"sparsity parts method {name}"]
+    return ["## Use", "", "<!-- dry -->", "```bash", *lines, "```", ""]
 
 
-def _shown(value: object) -> str:
+def shown_value(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(list(value) if isinstance(value, tuple) else value)
 
 

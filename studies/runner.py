@@ -11,6 +11,7 @@ from registry import Bound, Registry, part
 from studies.build import KEEPS_MORE, keeps_all
 from studies.contents import Run, canonical
 from studies.executors.local import cores
+from studies.loggers import hindrances
 from studies.options import Options
 from studies.premises import unsafe
 from studies.problems import BadInput, clean
@@ -52,10 +53,9 @@ def plan(study: Study, store: Store, registry: Registry, options: Options) -> Pl
             f"{study.rows() * RESULTS / 1e9:,.0f} GB; add --yes if that is meant"
         )
     _executor(registry, options)
-    for logger in options.loggers:
-        registry.entry("logger", logger)
+    lacking = [said for name in options.loggers for said in hindrances(registry.bind("logger", part(name)))]
     sizes, problems = _environments(study, registry, options)
-    problems += _device(study.device)
+    problems += lacking + _device(study.device)
     try:
         cells = study.cells(registry)
     except BadInput as bad:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -38,7 +39,7 @@ def share(store: Store, name: str, target: Store, *, weights: bool = False) -> i
         raise Damaged(f"not as written: {', '.join(damaged)}")
     for run in finished:
         if not target.is_finished(run) or (weights and store.files(run) - target.files(run)):
-            _copy(store.run_folder(run), target.run_folder(run), set() if weights else {WEIGHTS})
+            copy_run(store.run_folder(run), target.run_folder(run), set() if weights else {WEIGHTS})
     folder = target.study_folder(name)
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(store.study_folder(name) / STUDY, folder / STUDY)
@@ -46,7 +47,7 @@ def share(store: Store, name: str, target: Store, *, weights: bool = False) -> i
     return len(finished)
 
 
-def _copy(folder: Path, into: Path, leave_out: set[str]) -> None:
+def copy_run(folder: Path, into: Path, leave_out: Collection[str] = ()) -> None:
     """A finished run's files, its manifest last."""
     manifest = read_sealed(folder / MANIFEST)
     into.mkdir(parents=True, exist_ok=True)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from registry import Entry, Part, PartError, Registry, nearest
+from registry import Entry, PartError, Registry
 from sparsity import Method
+from sparsity.variation import at_density, changed, is_sparse, takes_density
 
 Density = float | Mapping[str, float]
 """One density for all learners, or one a learner."""
 Preset = Callable[[str], Iterable[Mapping[str, Any]]]
 """What a preset changes in a base, in order."""
-
-_FIELDS = {f.name: f for f in fields(Method)}
-PART_FIELDS = tuple(name for name, f in _FIELDS.items() if isinstance(f.default, Part))
 
 
 @dataclass(frozen=True)
@@ -35,15 +33,15 @@ class Choice:
         return [self.method, *self.learners.values()]
 
     def takes_density(self, registry: Registry) -> bool:
-        return not self.own_density and any(_takes_density(m, registry) for m in self.methods())
+        return not self.own_density and any(takes_density(m, registry) for m in self.methods())
 
     def at(self, density: Density, registry: Registry) -> Choice:
         """The same row at a density."""
         if isinstance(density, Mapping):
-            base = {name: _at(self.of(name), share, registry) for name, share in density.items()}
+            base = {name: at_density(self.of(name), share, registry) for name, share in density.items()}
             return replace(self, learners={**self.learners, **base})
-        learners = {name: _at(method, density, registry) for name, method in self.learners.items()}
-        return replace(self, method=_at(self.method, density, registry), learners=learners)
+        learners = {name: at_density(method, density, registry) for name, method in self.learners.items()}
+        return replace(self, method=at_density(self.method, density, registry), learners=learners)
 
 
 def choose(
@@ -107,46 +105,6 @@ def own_fields(entry: Entry) -> tuple[str, ...]:
     return (*own, "schedule") if entry.value.schedule.name == "never" else own
 
 
-def changed(
-    method: Method,
-    changes: Mapping[str, Any],
-    registry: Registry,
-    *,
-    lenient: bool = False,
-    known: Iterable[str] = (),
-) -> Method:
-    """A method with some fields changed. `lenient`: settings that the row's part does not have pass it by."""
-    new: dict[str, Any] = {}
-    for field, value in changes.items():
-        if field == "density":
-            continue
-        if field in PART_FIELDS:
-            new[field] = _choose_part(field, getattr(method, field), value, registry, lenient)
-        elif field == "traces":
-            if not isinstance(value, list | tuple) or not all(isinstance(words, str | Mapping) for words in value):
-                raise PartError(f"traces must be a list of tables with `part`, not {value!r}")
-            new[field] = tuple(_choose_part("trace", Part(""), words, registry, False) for words in value)
-        elif field in _FIELDS:
-            new[field] = value
-        else:
-            allowed = ["base", "density", *_FIELDS, *known]
-            raise PartError(f"unknown key {field!r}. {nearest(field, allowed)}Allowed: {', '.join(allowed)}")
-    if "density" in changes:  # Last, whatever the order of the keys: it is a setting of the allocation that was chosen.
-        if not (lenient or is_sparse(replace(method, **new))):
-            raise PartError(
-                f"density = {changes['density']!r}: dense weights have none; leave it out, or choose another base"
-            )
-        new["allocation"] = new.get("allocation", method.allocation).with_settings(density=changes["density"])
-    return replace(method, **new)
-
-
-def takes(method: Method, field: str, setting: str, registry: Registry) -> bool:
-    """Whether the part that a method has in a field knows a setting."""
-    if not is_sparse(method):
-        return False
-    return setting in (s.name for s in registry.entry(field, getattr(method, field).name).settings)
-
-
 def _override(
     name: str,
     words: Any,
@@ -160,39 +118,6 @@ def _override(
     if not isinstance(words, Mapping):
         raise PartError(f"{name} must be a method's name or a table, not {words!r}")
     return changed(method, words, registry)
-
-
-def _choose_part(field: str, base: Part, words: Any, registry: Registry, lenient: bool) -> Part:
-    if isinstance(words, str):
-        registry.entry(field, words)
-        return base if words == base.name else Part(words)
-    if not isinstance(words, Mapping):
-        raise PartError(f"{field} must be a part's name or a table of settings, not {words!r}")
-    settings = dict(words)
-    name = settings.pop("part", None)
-    if name is not None:
-        registry.entry(field, name).check(settings, partial=True)
-        return Part(name, settings)
-    if lenient:
-        known = {s.name for s in registry.entry(field, base.name).settings}
-        settings = {key: value for key, value in settings.items() if key in known}
-    registry.entry(field, base.name).check(settings, partial=True)
-    return base.with_settings(**settings)
-
-
-def is_sparse(method: Method) -> bool:
-    """Rows without sparse weights share nothing with the others: there is nothing to share."""
-    return method.eligible.name != "none"
-
-
-def _takes_density(method: Method, registry: Registry) -> bool:
-    return takes(method, "allocation", "density", registry)
-
-
-def _at(method: Method, density: float, registry: Registry) -> Method:
-    if not _takes_density(method, registry):
-        return method
-    return replace(method, allocation=method.allocation.with_settings(density=density))
 
 
 def _sets_density(words: Any) -> bool:

@@ -14,10 +14,11 @@ from registry.signature import fit
 from rl.agent import Agent
 from sparsity import Method
 from sparsity.execution.choice import NOMINAL_BATCH, Resolved, can_be_held, needs_dense, planned_execution
+from sparsity.variation import changed, takes
 from studies.contents import Run, foreign_sources, part_from
 from studies.places import RowWords, of_method, read_row
 from studies.problems import BadInput
-from studies.spec import Choice, Density, changed, choose, takes
+from studies.spec import Choice, Density, choose
 
 RANDOM_POLICY = "Random policy"
 MOST = 10**12

@@ -22,7 +22,7 @@ from studies.clock import Clock
 from studies.contents import Run, canonical
 from studies.diagnostics import Diagnostics
 from studies.donors import Donor, donor_policy
-from studies.loggers import TRAINING
+from studies.loggers import LENGTH, RETURN, TRAINING, tell_evaluation
 from studies.rows import Rows
 from studies.store import DIAGNOSTICS, EVALUATIONS, RESULT, TOPOLOGIES, TOPOLOGY, WEIGHTS, WORLD
 from studies.world import world
@@ -72,7 +72,7 @@ class Underway:
                 looking = Diagnostics(folder, self._agent, self._account, self._replay, run)
                 self._looking = stack.enter_context(closing(looking))
             named = [registry.bind("logger", part(name)) for name in ("csv", *loggers)]
-            self._loggers = [stack.enter_context(closing(logger(folder=folder))) for logger in named]
+            self._loggers = [stack.enter_context(closing(logger(folder=folder, run=run))) for logger in named]
             columns = ("step", "updates", "returns", "lengths")
             self._evaluations = stack.enter_context(closing(Rows(folder / EVALUATIONS, columns)))
             self._training = Training(
@@ -154,6 +154,9 @@ class Underway:
                     self._clock.evaluated(self._training.spent_evaluating)
                     row = [step, updates, " ".join(map(repr, returns)), " ".join(map(str, lengths))]
                     self._evaluations.write([row])
+                    told = {"step": step, RETURN: float(np.mean(returns)), LENGTH: float(np.mean(lengths))}
+                    for logger in self._loggers:
+                        tell_evaluation(logger, told)
                     if self._looking is not None:
                         self._looking.measure(step, updates, self._account.result(self._full, updates))
                     yield {"step": step, "steps": self._run.steps, "return": float(np.mean(returns))}

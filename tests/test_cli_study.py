@@ -195,6 +195,33 @@ def test_table_numbers_are_those_of_the_evaluations(done: tuple[Lab, Answer]) ->
         assert float(row["flops_ratio"]) == pytest.approx(np.mean([r["flops_ratio"] for r in results]))
 
 
+def test_every_run_has_a_line_with_its_id_and_score(done: tuple[Lab, Answer]) -> None:
+    lab, _ = done
+    lines = list(csv.DictReader(io.StringIO(lab("study", "table", "tiny", "--runs", "--format", "csv").out)))
+    assert len(lines) == 2 * len(METHODS)
+    for line in lines:
+        folder = lab.folder_of(line["row"], int(line["seed"]))
+        assert line["run"] == folder.name
+        assert float(line["score"]) == np.mean(evaluations(folder)[1][-2:])
+    shown = lab("study", "table", "tiny", "--runs").out
+    assert all(line["run"] in shown for line in lines)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("table", "tiny", "--against", "dense", "--runs"),
+        ("table", "tiny", "--against", "dense", "--clock", "cpu"),
+        ("plot", "tiny", "--measure", "churn", "--clock", "cpu"),
+    ],
+)
+def test_flags_that_would_do_nothing_are_refused(done: tuple[Lab, Answer], words: tuple[str, ...]) -> None:
+    answer = done[0]("study", *words)
+    assert answer.code == 2
+    assert len(answer.errors) == 1
+    assert words[-1] in answer.err
+
+
 def test_the_random_policy_s_row_is_of_its_episodes(done: tuple[Lab, Answer]) -> None:
     lab, _ = done
     with open(lab.folder_of("Random policy") / "evaluations.csv", newline="") as file:

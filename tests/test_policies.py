@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +63,17 @@ def test_the_policy_acts_as_the_run_s_own_agent_would(lab: Lab, store: Store, la
     zeros = sum(int((p == 0).sum()) for name, p in actor.named_parameters() if "hidden" in name and p.dim() > 1)
     assert (zeros > 0) == (label == "set")
     assert all(torch.isfinite(p).all() for p in actor.parameters())
+
+
+def test_a_run_of_a_gpu_has_its_policy_on_any_machine(lab: Lab, store: Store) -> None:
+    run, _ = find_run(id_of(lab, "set"), store)
+    far = replace(run, device="cuda:7")
+    shutil.copytree(store.run_folder(run.id), store.run_folder(far.id))
+    assert {
+        p.device.type
+        for each in policy_of(far, store, check(ENV), REGISTRY).learners()
+        for p in each.module.parameters()
+    } == {"cpu"}
 
 
 def test_what_is_no_run_is_told_with_what_there_is(lab: Lab, store: Store, tmp_path: Path) -> None:

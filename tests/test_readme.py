@@ -1,4 +1,4 @@
-"""What the README says works when it is pasted."""
+"""What the README says is true; that its commands work, tests/test_docs_commands.py shows."""
 
 import re
 from pathlib import Path
@@ -49,24 +49,10 @@ def test_the_plugin_conforms_and_is_listed(pasted: Path, capsys: pytest.CaptureF
     assert re.search(r"^  warm +\|w\| \+ heat u", capsys.readouterr().out, flags=re.MULTILINE)
 
 
-def test_the_study_runs_with_the_plugin(pasted: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    small = ["--envs", "InvertedPendulum-v5", "--steps", "120", "--seeds", "1", "--eval-every", "60", "--hidden", "8,8"]
-    quick = ["--set", "warmup=60", "--set", "episodes=1", "--set", "random_episodes=2", "--set", "td3.batch_size=8"]
-    assert sparsity("study", "run", "ablation.toml", "--plugin", "warm.py", *small, *quick) == 0
-    assert "SET, warm" in capsys.readouterr().out
-
-
 def test_the_study_as_written_is_accepted(pasted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert sparsity("study", "run", "ablation.toml", "--plugin", "warm.py", "--dry-run") == 0
     assert "16 to do" in capsys.readouterr().out
     assert not (pasted / "runs").exists()
-
-
-def test_the_commands_of_the_readme_are_understood(pasted: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    commands = re.findall(r"^sparsity ((?:train|study run) .*?)(?: +#.*)?$", README, flags=re.MULTILINE)
-    assert len(commands) >= 4
-    for command in commands:
-        assert sparsity(*command.split(), "--dry-run") == 0, command
 
 
 def test_the_module_stays_sparse() -> None:
@@ -79,9 +65,9 @@ def test_the_module_stays_sparse() -> None:
         adam.zero_grad()
         network(torch.randn(8, 20, generator=torch.Generator().manual_seed(0))).square().mean().backward()
         adam.step()
-    (layer,) = names["sparsifier"].densities()
-    assert layer.density == 0.5
-    assert int(torch.count_nonzero(network[0].weight)) == layer.active
+    layers = names["sparsifier"].densities()
+    assert sum(layer.active for layer in layers) == round(0.1 * (20 * 64 + 64))
+    assert int(torch.count_nonzero(network[0].weight)) == layers[0].active
     names["sparsifier"].detach()
 
 

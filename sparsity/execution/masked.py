@@ -34,7 +34,7 @@ class MaskedWeight:
                     "call .contiguous() on the module's weights first"
                 )
         self.name, self.parameter, self.shape, self._target = name, parameter, shape, target
-        self.full_shape, self.numel = tuple(parameter.shape), parameter.numel()
+        self.full_shape, self.numel, self._dtype = tuple(parameter.shape), parameter.numel(), parameter.dtype
         self.mask = torch.ones_like(self.value, dtype=torch.bool)
         self._bits = _bits(self.mask, self.value.dtype)
 
@@ -111,6 +111,20 @@ class MaskedWeight:
         grad = self.parameter.grad
         if grad is not None:
             _clear(grad, self._bits.view(grad.shape))
+
+    def hidden(self) -> bool:
+        """Whether absent gradients are zero."""
+        return self.grad is None or not bool(self.grad.masked_fill(self.mask, 0).any())
+
+    def check_unchanged(self) -> None:
+        """ValueError if the module was converted or moved since: masks, moments and generator were not."""
+        p = self.parameter
+        if p.dtype != self._dtype or p.device != self.mask.device or not p.is_contiguous():
+            raise ValueError(
+                f"{self.name} was converted or moved after a sparsifier was attached (now {p.dtype} on {p.device}, "
+                f"strides {p.stride()}): do so before. Or take the sparsifier's state_dict(), detach(), attach again "
+                "and load the state"
+            )
 
     def mask_target(self) -> None:
         """The slow copy takes the online topology, as it does at the start."""
@@ -202,6 +216,20 @@ class Masked:
         for weight in self.weights:
             weight.clear_gradient()
 
+    def check_unchanged(self) -> None:
+        """ValueError for a module that was converted or moved."""
+        for weight in self.weights:
+            weight.check_unchanged()
+
+    def check_hidden(self) -> None:
+        """ValueError if gradients formed since they were hidden: those that are held are not all of them."""
+        for weight in self.weights:
+            if not weight.hidden():
+                raise ValueError(
+                    f"{weight.name} has got absent gradients since mask_gradients() was called: call it once a step, "
+                    "after the last backward pass, right before the norm is taken"
+                )
+
     def skip_step(self) -> None:
         """The optimiser sees no gradient at all."""
         for parameter in self.learner.module.parameters():
@@ -240,6 +268,9 @@ class Masked:
 
     def detach(self) -> None:
         """Nothing to take off."""
+
+    def densify(self) -> None:
+        """Dense already."""
 
 
 def _densify(module: nn.Module, state: dict[str, Any], *_: Any) -> None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsity.execution.canonical import Places, carried, parts_of, read_at, sparse_tensor
+from sparsity.trained import Handle
 
 if TYPE_CHECKING:
     from sparsity.execution.sparse import Sparse
@@ -56,14 +57,33 @@ class SavedStates:
     def hook(self) -> None:
         """From now on states are saved and loaded in the form that both executions read."""
         owner = self._owner  # Torch marks the hooks that it is given, which a bound method does not take.
-        owner.learner.module.register_state_dict_post_hook(partial(self._save_online))
-        owner.learner.module.register_load_state_dict_pre_hook(partial(self._load_online))
-        # Whoever took a place in the optimiser last sees its state first: it knows the others as they are now.
-        owner.optimizer.register_state_dict_post_hook(partial(self._save_optimizer), prepend=True)
-        owner.optimizer.register_load_state_dict_pre_hook(partial(self._load_optimizer))
+        module, optimizer = owner.learner.module, owner.optimizer
+        self._handles: list[Handle] = [
+            module.register_state_dict_post_hook(partial(self._save_online)),
+            module.register_load_state_dict_pre_hook(partial(self._load_online)),
+            # Whoever took a place in the optimiser last sees its state first: it knows the others as they are now.
+            optimizer.register_state_dict_post_hook(partial(self._save_optimizer), prepend=True),
+            optimizer.register_load_state_dict_pre_hook(partial(self._load_optimizer)),
+        ]
         if owner.learner.target is not None:
-            owner.learner.target.module.register_state_dict_post_hook(partial(self._save_slow))
-            owner.learner.target.module.register_load_state_dict_pre_hook(partial(self._load_slow))
+            slow = owner.learner.target.module
+            self._handles.append(slow.register_state_dict_post_hook(partial(self._save_slow)))
+            self._handles.append(slow.register_load_state_dict_pre_hook(partial(self._load_slow)))
+
+    def unhook(self) -> None:
+        """States are saved and loaded as they are again."""
+        for handle in self._handles:
+            handle.remove()
+
+    def give_up(self, parameter: nn.Parameter, layers: dict[tuple[int, str], nn.Parameter]) -> None:
+        """Put its layers' parameters back where the flat one has been in the optimiser, without their state."""
+        optimizer = self._owner.optimizer
+        optimizer.state.pop(parameter, None)
+        group = optimizer.param_groups[self._group]
+        held = self._lengthened(group["params"])
+        group["params"][:] = [layers[one] if isinstance(one, tuple) else one for one in held]
+        if self._labels is not None:
+            group["param_names"] = self._labels
 
     # The network.
 

@@ -24,6 +24,7 @@ from sparsity.execution.pattern import Pattern, Shape
 from sparsity.execution.saved import SavedStates
 from sparsity.execution.slow import SlowStack
 from sparsity.execution.stack import SparseStack
+from sparsity.execution.undone import undo
 from sparsity.rewire import Rewired
 from sparsity.trained import Trained
 
@@ -238,6 +239,12 @@ class Sparse:
     def hide_gradients(self) -> None:
         """Absent connections have none."""
 
+    def check_unchanged(self) -> None:
+        """Precision and memory may change: the flat vector takes its moments along."""
+
+    def check_hidden(self) -> None:
+        """Absent connections have no gradient."""
+
     def settle(self) -> None:
         """Absent connections are absent."""
 
@@ -370,6 +377,10 @@ class Sparse:
         """The network stays in sparse form, is saved as before, and its slow copy goes on following it."""
         if self.slow is not None and self.learner.target is not None:
             self.learner.target.after_update(self._fade)
+
+    def densify(self) -> None:
+        """Give the network, its slow copy and its optimiser dense parameters back."""
+        undo(self)
 
     def _fade(self) -> None:
         assert self.slow is not None

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from rl.files import write_atomically
 from studies.compare import reference_label
+from studies.every_run import runs_sheet
 from studies.figures.page import NothingToDraw
 from studies.formats import FALLEN, Sheet, template
 from studies.outcome import Clock, Outcome, by_clock
@@ -21,12 +22,12 @@ from studies.read import read_file
 from studies.report import setting
 from studies.report.findings import findings
 from studies.reported import reported
-from studies.statistics import score, standing, summary
+from studies.statistics import standing, summary
 from studies.store import STUDY, WORLD, Store
 from studies.study import RANDOM_POLICY
 from studies.table import blocks, heading, sheet
 from studies.versus import versus_sheet
-from studies.words import ABSENT, number, row_name
+from studies.words import ABSENT, row_name
 
 REPORT: Final = "report.html"
 CAPTIONS: Final[Mapping[str, tuple[str, str]]] = {
@@ -98,7 +99,7 @@ def page(store: Store, name: str, *, clock: Clock = "wall") -> str:
         agents=setting.agents([contents for _, contents in runs]),
         methods=setting.rows_sheet(runs),
         worlds=_worlds(store, name),
-        runs=_runs(store, name, outcomes),
+        runs=runs_sheet(outcomes),
         failures=_failures(outcomes),
         file=_file(store, name),
         fallen=FALLEN,
@@ -169,26 +170,6 @@ def _worlds(store: Store, name: str) -> list[str]:
         except (OSError, ValueError, TypeError):
             continue
     return [clean(text) for text in told]
-
-
-def _runs(store: Store, name: str, outcomes: Sequence[Outcome]) -> Sheet:
-    """Every run, a line each: the scores that all else is made of."""
-    cells = [cell for cell in store.cells(name) if cell["label"] != RANDOM_POLICY]
-    head = ("row", "density", "where", "seed", "state", "score", "seconds", "run")
-    lines = [
-        (
-            clean(run.label),
-            ABSENT if run.density is None else f"{run.density:g}",
-            heading(run),
-            str(run.seed),
-            standing(run),
-            number(score(run), 1) if standing(run) == "done" else ABSENT,
-            number(run.seconds),
-            cell["run"],
-        )
-        for run, cell in zip(outcomes, cells, strict=True)
-    ]
-    return Sheet("", head, [("", lines)], [], left=("row", "where", "state", "run"))
 
 
 def _failures(outcomes: Sequence[Outcome]) -> list[str]:

@@ -11,9 +11,10 @@ from typing import Any, Final, get_args
 from registry import PartError, Registry, Setting, nearest
 from registry.signature import fit
 from sparsity import Method
+from sparsity.variation import PART_FIELDS, is_sparse, takes
 from studies.places import read_row
 from studies.problems import BadInput
-from studies.spec import PART_FIELDS, Choice, is_sparse, own_fields, takes
+from studies.spec import Choice, own_fields
 from studies.study import Study
 from studies.tuning.space import Range, Space, Values
 
