@@ -32,7 +32,7 @@ class Kind:
     row: str = ""
     """For kinds that are rows of data rather than functions: the class of a row, as `module:Class`."""
     facts: tuple[str, ...] = ()
-    """What else `register` takes as keywords for this kind."""
+    """What else `register` takes as keywords for this kind; `registry.meanings` says what each is."""
 
 
 _SCORED = ("weight", "grad", "mask", "noise", "activity")

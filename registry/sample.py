@@ -6,7 +6,7 @@ import types
 from collections.abc import Mapping
 from typing import Any, Literal, Union, get_args, get_origin
 
-from registry.tables import Entry
+from registry.entry import Entry
 
 _PLAIN = {float: 0.5, int: 1, bool: False, str: "sample"}
 

@@ -1,4 +1,4 @@
-"""Conformance of agents, replays and wrappers, for the authors of plugins: `sparsity check FILE-OR-MODULE`."""
+"""Conformance of agents, replays and wrappers, for authors of plugins: `sparsity check`, in tests `assert_conforms`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import copy
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from registry import Bound, Entry, Registry
+from registry.place import nearby, place, raised_at, source_file
+from registry.report import Problem, Report, demand_conforming
 from registry.sample import sample_settings
 from rl.agent import Agent, Batch, Learner
 from rl.streams import stream
@@ -24,45 +27,79 @@ _UPDATES = 4
 _CPU = {"device": torch.device("cpu"), "dtype": torch.float32}
 
 
+CHECKED: dict[str, str] = {
+    "agent": "acted, learned, repeated, restored",
+    "replay": "filled, sampled, restored",
+    "wrapper": "two episodes, restored",
+}
+"""The kinds that are checked here, and what each is asked."""
+
+
+def assert_conforms(plugin: ModuleType, registry: Registry | None = None) -> None:
+    """For the tests of a plugin: AssertionError, which explains, unless its agents, replays and wrappers conform.
+
+    `plugin` is its module; it is loaded beside the parts of this project, or into `registry`. PartError if it cannot be
+    loaded, ValueError if it has no part of these kinds.
+    """
+    demand_conforming(plugin, CHECKED, examine, registry)
+
+
+def examine(entry: Entry, registry: Registry) -> Report:
+    """What keeps a part from conforming to its kind; no problem if that is not rl's own."""
+    kind = entry.kind.name
+    problems = _tried(entry, _TRIALS[kind]) if kind in _TRIALS else []
+    where = place(entry.value) or nearby(entry.origin.file)
+    return Report(entry.kind, entry.name, where, CHECKED.get(kind, "nothing is asked of it"), tuple(problems))
+
+
 def check_part(entry: Entry, registry: Registry) -> list[str]:
-    """What keeps a part from conforming to its kind; empty if it conforms, or if the kind is not rl's own."""
-    check = {"agent": check_agent, "replay": check_replay, "wrapper": check_wrapper}.get(entry.kind.name)
-    return check(entry, registry) if check else []
+    """The problems that `examine` finds, one sentence each; empty if the part conforms."""
+    who = f"{entry.kind.name} {entry.name!r} of {entry.origin}"
+    return [f"{who} {problem.sentence}" for problem in examine(entry, registry).problems]
 
 
-def check_agent(entry: Entry, registry: Registry) -> list[str]:
-    """What keeps an agent from conforming: how it acts, learns, repeats itself and is restored."""
-    return _tried(entry, lambda build: _on_agent(lambda seed: build(seed=seed, **_sizes(), **_CPU)))
+def _on_built_agent(build: Bound) -> Iterator[str]:
+    """How an agent acts, learns, repeats itself and is restored."""
+    return _on_agent(lambda seed: build(seed=seed, **_sizes(), **_CPU))
 
 
-def check_replay(entry: Entry, registry: Registry) -> list[str]:
-    """What keeps a memory of transitions from conforming: what it keeps, gives back and restores."""
-    return _tried(entry, lambda build: on_replay(lambda: build(**_sizes())))
+def _on_built_replay(build: Bound) -> Iterator[str]:
+    """What a memory of transitions keeps, gives back and restores."""
+    return on_replay(lambda: build(**_sizes()))
 
 
-def check_wrapper(entry: Entry, registry: Registry) -> list[str]:
-    """What keeps a wrapper from conforming, around an environment of the smallest kind."""
-    return _tried(entry, lambda build: on_wrapper(lambda: build(env=small_env(), seed=stream(0, "environment", 1))))
+def _on_built_wrapper(build: Bound) -> Iterator[str]:
+    """What a wrapper does around an environment of the smallest kind."""
+    return on_wrapper(lambda: build(env=small_env(), seed=stream(0, "environment", 1)))
+
+
+_TRIALS: dict[str, Callable[[Bound], Iterator[str]]] = {
+    "agent": _on_built_agent,
+    "replay": _on_built_replay,
+    "wrapper": _on_built_wrapper,
+}
 
 
 def _sizes() -> dict[str, int]:
     return {"observation_size": SIZES[0], "action_size": SIZES[1]}
 
 
-def _tried(entry: Entry, check: Callable[[Bound], Iterator[str]]) -> list[str]:
-    """The problems, each naming the part; what it raises is one, and so is the use of global randomness."""
-    who, before = f"{entry.kind.name} {entry.name!r} of {entry.origin}", global_randomness()
-    problems: list[str] = []
+def _tried(entry: Entry, check: Callable[[Bound], Iterator[str]]) -> list[Problem]:
+    """What it raises is a problem, and so is the use of global randomness."""
+    before, problems = global_randomness(), []
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            problems.extend(check(Bound(entry, sample_settings(entry))))
+            for said in check(Bound(entry, sample_settings(entry))):
+                problems.append(Problem(said, said))
     except (Exception, SystemExit) as error:
-        problems.append(f"raised {type(error).__name__}: {error}")
+        where = raised_at(error, source_file(entry.value))
+        problems.append(Problem("raises", f"raised {type(error).__name__}: {error}", where=where))
     if not same(global_randomness(), before):
-        problems.append("used or seeded the global random state of torch, NumPy or Python: draw from its `seed`")
+        said = "used or seeded the global random state of torch, NumPy or Python"
+        problems.append(Problem("globals", said, advice="draw from its `seed`"))
         restore_global_randomness(before)
-    return [f"{who} {problem}" for problem in problems]
+    return problems
 
 
 def _on_agent(build: Callable[[int], Any]) -> Iterator[str]:

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from registry import Bound, Registry, nearest
 from registry.sample import sample_settings
-from sparsity.ask import check_scores
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -42,6 +41,7 @@ class Case:
     what: str
     given: Mapping[str, Any]
     wrong: Callable[[Any], str]
+    """What came, and behind a semicolon what should have come."""
     among: Tensor | None = None
     """The connections whose values count, where an answer has one value a connection."""
     steps: Sequence[int] = ()
@@ -316,11 +316,13 @@ def shown(answer: Any) -> str:
 
 
 def _misscored(answer: Any, among: Tensor) -> str:
-    try:
-        check_scores("", answer, among, among)
-    except ValueError as error:
-        return str(error).strip()
-    return ""
+    wanted = f"it must give a float tensor shaped {tuple(among.shape)}, a score for every connection"
+    if not isinstance(answer, Tensor) or answer.shape != among.shape or not answer.is_floating_point():
+        return f"gave {shown(answer)}; {wanted}"
+    if answer.device != among.device:
+        return f"gave scores on {answer.device}; its inputs are on {among.device}"
+    bad = int((~torch.isfinite(answer) & among).sum())
+    return f"gave {bad} scores that are not finite" if bad else ""
 
 
 def _unlike(answer: Any, like: Tensor) -> str:

@@ -1,17 +1,22 @@
-"""Conformance of a part to its kind, for the authors of plugins: `sparsity check FILE-OR-MODULE`."""
+"""Conformance of a part to its kind, for the authors of plugins: `sparsity check`, and in tests `assert_conforms`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from types import ModuleType
 
 import torch
 from torch import Tensor
 
 from registry import Bound, Entry, Part, PartError, Registry, part
+from registry.place import nearby, place, source_file
+from registry.report import Problem, Report, demand_conforming, once
 from registry.sample import sample_settings
+from sparsity.advice import advice, picture, seen
 from sparsity.cases import PART_KINDS, Case, Sweeps, cases
 from sparsity.method import Method
-from sparsity.purity import Finding, on_trial, quietly, raised
+from sparsity.purity import on_trial, quietly, raised
 from sparsity.rehearsal import adam, forced, rehearsed, sgd
 
 CHECKED = (*PART_KINDS, "method")
@@ -22,18 +27,32 @@ _VECTORISED = ("initial", "prune", "grow")
 _POPULATIONS = "populations such as twin critics are scored at once"
 
 
-def check_part(entry: Entry, registry: Registry) -> list[str]:
-    """What keeps a part from conforming to its kind, one sentence each; empty if it conforms.
+def assert_conforms(plugin: ModuleType, registry: Registry | None = None) -> None:
+    """For the tests of a plugin: AssertionError, which explains, unless all of its parts of sparsity's kinds conform.
+
+    `plugin` is its module; it is loaded beside the parts of this project, or into `registry`. PartError if it cannot be
+    loaded, ValueError if it has no part of these kinds.
+    """
+    demand_conforming(plugin, CHECKED, examine, registry)
+
+
+def examine(entry: Entry, registry: Registry) -> Report:
+    """What keeps a part from conforming to its kind, each problem once, with its case.
 
     Settings take their defaults, or a value of their type. Kinds that are not sparsity's own have nothing to conform to
     here.
     """
     if entry.kind.row:
-        findings = _on_method(entry.value, registry) if isinstance(entry.value, Method) else iter(())
-    else:
-        chosen = Bound(entry, sample_settings(entry))
-        findings = _on_part(chosen, lambda: cases(chosen, registry, _SWEEPS))
-    return _told(_who(entry), findings)
+        found = list(_on_method(entry.value, registry)) if isinstance(entry.value, Method) else []
+        return Report(entry.kind, entry.name, _at(entry), "rehearsed with Adam and with SGD", once(found))
+    chosen, count = Bound(entry, sample_settings(entry)), [0]
+    found = list(_on_part(chosen, lambda: _counted(cases(chosen, registry, _SWEEPS), count)))
+    return Report(entry.kind, entry.name, _at(entry), f"{count[0]} cases", once(found))
+
+
+def check_part(entry: Entry, registry: Registry) -> list[str]:
+    """The problems that `examine` finds, one sentence each; empty if the part conforms."""
+    return [f"{_who(entry)} {problem.sentence}" for problem in examine(entry, registry).problems]
 
 
 def rehearse(method: Method, registry: Registry, *, total: int = _TOTAL) -> None:
@@ -58,22 +77,24 @@ def _who(entry: Entry) -> str:
     return f"{entry.kind.name} {entry.name!r} of {entry.origin}"
 
 
-def _told(who: str, findings: Iterable[Finding]) -> list[str]:
-    """One sentence a topic: the second example of a problem teaches nothing new."""
-    first: dict[str, str] = {}
-    for topic, sentence in findings:
-        first.setdefault(topic, f"{who} {sentence}")
-    return list(first.values())
+def _at(entry: Entry) -> str:
+    return place(entry.value) or nearby(entry.origin.file)
 
 
-def _on_part(chosen: Bound, asked: Callable[[], Iterator[Case]]) -> Iterator[Finding]:
+def _counted(asked: Iterator[Case], count: list[int]) -> Iterator[Case]:
+    for case in asked:
+        count[0] += 1
+        yield case
+
+
+def _on_part(chosen: Bound, asked: Callable[[], Iterator[Case]]) -> Iterator[Problem]:
     try:
         for case in asked():
-            for topic, sentence in _on_case(chosen, case):
-                yield topic, f"{sentence} (asked with: {case.what}{_settings_shown(chosen, topic)})"
+            for problem in _on_case(chosen, case):
+                yield replace(problem, case=f"{case.what}{_settings_shown(chosen, problem.topic)}")
     except (Exception, SystemExit) as error:  # A trace that it asks for.
-        topic, sentence = raised(error)
-        yield topic, f"cannot be asked: {sentence}"
+        problem = raised(error)
+        yield replace(problem, said=f"cannot be asked: {problem.said}")
 
 
 def _settings_shown(chosen: Bound, topic: str) -> str:
@@ -82,22 +103,25 @@ def _settings_shown(chosen: Bound, topic: str) -> str:
     return f"; without a default: {values}" if values and topic == "raises" else ""
 
 
-def _on_case(chosen: Bound, case: Case) -> Iterator[Finding]:
+def _on_case(chosen: Bound, case: Case) -> Iterator[Problem]:
     asked = {name: case.given[name] for name in chosen.entry.inputs if name in case.given}
-    answer, findings = on_trial(lambda: case.ask(chosen), asked)
-    if findings:
-        yield from findings
+    before = {name: picture(value) for name, value in asked.items()}
+    answer, problems = on_trial(lambda: case.ask(chosen), asked, source_file(chosen.entry.value))
+    if problems:
+        yield from (replace(problem, shown=before) for problem in problems)
         return
-    wrong = case.wrong(answer)
-    if wrong:
-        yield "answer", wrong
+    said, _, expected = case.wrong(answer).partition("; ")
+    if said:
+        shown = {**seen(answer, asked, case), **before}
+        yield Problem("answer", said, expected, advice(chosen.entry.kind.name, answer, case), shown=shown)
     elif case.among is not None and case.among.dim() == 3 and isinstance(answer, Tensor):
-        yield from _on_members(chosen, case, asked, answer, case.among)
+        for problem in _on_members(chosen, case, asked, answer, case.among):
+            yield replace(problem, shown=before)
 
 
 def _on_members(
     chosen: Bound, case: Case, asked: Mapping[str, object], answer: Tensor, among: Tensor
-) -> Iterator[Finding]:
+) -> Iterator[Problem]:
     """A population must get what its members get one by one, in a loop and vectorised."""
     tensors = {name: value for name, value in asked.items() if isinstance(value, Tensor)}
 
@@ -108,16 +132,20 @@ def _on_members(
     try:
         each = [alone({name: value[i] for name, value in tensors.items()}) for i in range(among.shape[0])]
         if not _close(answer, quietly(lambda: torch.stack(each)), among):
-            advice = "reduce and rank over the last two dimensions only, dim=(-2, -1)"
-            yield "members", f"answers a population otherwise than its members one by one: {_POPULATIONS}, so {advice}"
+            said = "answers a population otherwise than its members one by one"
+            mend = "reduce and rank over the last two dimensions only, dim=(-2, -1)"
+            yield Problem("members", said, advice=f"{_POPULATIONS}, so {mend}")
         elif tensors and chosen.entry.kind.name in _VECTORISED:
             vectorised = quietly(lambda: torch.vmap(alone)(tensors))
             if not _close(answer, vectorised, among):
-                yield "vmap", f"answers otherwise under torch.vmap: {_POPULATIONS}, so use no shape but the last two"
+                mend = "use no shape but the last two"
+                yield Problem("vmap", "answers otherwise under torch.vmap", advice=f"{_POPULATIONS}, so {mend}")
     except (Exception, SystemExit) as error:
-        advice = "no .item(), no `if` on tensors, no indexing by a mask"
-        problem = str(error).strip().split("\n")[0]
-        yield "vmap", f"cannot be vectorised over a population ({problem}): {_POPULATIONS}, so {advice}"
+        mend = "no .item(), no `if` on tensors, no indexing by a mask"
+        reason = str(error).strip().split("\n")[0].partition(" We don't support")[0]  # Nor is torch to be told of it.
+        where = raised(error, source_file(chosen.entry.value)).where
+        said = f"cannot be vectorised over a population ({reason})"
+        yield Problem("vmap", said, advice=f"{_POPULATIONS}, so {mend}", where=where)
 
 
 def _close(one: Tensor, other: Tensor, among: Tensor) -> bool:
@@ -130,20 +158,20 @@ def _close(one: Tensor, other: Tensor, among: Tensor) -> bool:
 # Methods.
 
 
-def _on_method(method: Method, registry: Registry) -> Iterator[Finding]:
+def _on_method(method: Method, registry: Registry) -> Iterator[Problem]:
     try:
         method = method.resolved(registry)
     except PartError as error:
-        yield "resolves", f"does not resolve: {error}"
+        yield Problem("resolves", f"does not resolve: {error}")
         return
     if not method.sparse:
         return
     chosen = [*_chosen(method).items(), *_traces(method, registry)]
     for number, problem in enumerate(_rehearse_parts(chosen, registry, _TOTAL)):
-        yield f"part {number}", f"chose a part that fails: {problem}"
+        yield Problem(f"part {number}", f"chose a part that fails: {problem}")
     for optimizer in (adam, sgd):
         for problem in rehearsed(forced(method), registry, optimizer, total=_TOTAL, steps=(1, 2, _TOTAL)):
-            yield optimizer.__name__, f"with {optimizer.__name__}: {problem}"
+            yield Problem(optimizer.__name__, f"with {optimizer.__name__}: {problem}")
 
 
 def _rehearse_parts(chosen: Iterable[tuple[str, Part]], registry: Registry, total: int) -> list[str]:
@@ -152,8 +180,8 @@ def _rehearse_parts(chosen: Iterable[tuple[str, Part]], registry: Registry, tota
     for kind, choice in chosen:
         bound = registry.bind(kind, choice)
         asked = cases(bound, registry, ((total, _sample_steps(total)),))
-        findings = _on_part(bound, lambda asked=asked: _first(asked))  # type: ignore[misc]
-        problems += _told(_who(bound.entry), findings)
+        found = _on_part(bound, lambda asked=asked: _first(asked))  # type: ignore[misc]
+        problems += [f"{_who(bound.entry)} {problem.sentence}" for problem in once(found)]
     return problems
 
 

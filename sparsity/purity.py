@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from registry.place import raised_at
+from registry.report import Problem
+
 Answer = TypeVar("Answer")
-Finding = tuple[str, str]
-"""A topic, of which a report needs one example only, and a sentence about what was seen."""
 
 
 def _python_state() -> tuple[int, Any, float | None]:
@@ -38,8 +39,11 @@ _GLOBALS: tuple[tuple[str, Callable[[], Any], Callable[[Any], object]], ...] = (
 )
 
 
-def on_trial(call: Callable[[], Any], inputs: Mapping[str, Any]) -> tuple[Any, list[Finding]]:
-    """The answer of a call made twice, and all that a pure function would not have done. Globals are put back."""
+def on_trial(call: Callable[[], Any], inputs: Mapping[str, Any], file: str = "") -> tuple[Any, list[Problem]]:
+    """The answer of a call made twice, and all that a pure function would not have done. Globals are put back.
+
+    `file` is the one that the part stands in: what raises is placed there.
+    """
     before = [get() for _, get, _ in _GLOBALS]
     kept = {name: (_version(value), copy.deepcopy(value)) for name, value in inputs.items()}
     try:
@@ -47,16 +51,16 @@ def on_trial(call: Callable[[], Any], inputs: Mapping[str, Any]) -> tuple[Any, l
         findings = _changed_globals(before)
         again = quietly(call)
     except (Exception, SystemExit) as error:
-        return None, [raised(error), *_changed_globals(before)]
+        return None, [raised(error, file), *_changed_globals(before)]
     changed_again = _changed_globals(before)  # It also puts them back.
     findings = findings or changed_again
     for name, (version, value) in kept.items():
         if _version(inputs[name]) != version or not same(inputs[name], value):
             advice = "inputs are shared with the training, so give back something new"
-            findings.append(("inputs", f"changed its input {name!r} in place: {advice}"))
+            findings.append(Problem("inputs", f"changed its input {name!r} in place", advice=f"{advice}{_INSTEAD}"))
     if not findings and not same(answer, again):
         advice = "a part keeps no state and draws no random numbers of its own; ask for `noise` instead"
-        findings.append(("repeat", f"gave two different answers to the same inputs: {advice}"))
+        findings.append(Problem("repeat", "gave two different answers to the same inputs", advice=advice))
     return answer, findings
 
 
@@ -67,9 +71,9 @@ def quietly(call: Callable[[], Answer]) -> Answer:
         return call()
 
 
-def raised(error: BaseException) -> Finding:
-    """The finding that something was raised."""
-    return "raises", f"raised {type(error).__name__}: {error}"
+def raised(error: BaseException, file: str = "") -> Problem:
+    """That something was raised, and at which line of a part's file."""
+    return Problem("raises", f"raised {type(error).__name__}: {error}", where=raised_at(error, file))
 
 
 def same(one: Any, other: Any) -> bool:
@@ -89,16 +93,19 @@ def _same_array(one: Tensor, other: Tensor) -> bool:
     return bool(((one == other) | ((one != one) & (other != other))).all())
 
 
+_INSTEAD = ": `x.abs()` for `x.abs_()`, `torch.where` for `x[...] = `"
+
+
 def _version(value: Any) -> int:
     # Writing an equal value is a change as well; torch counts every write.
     return value._version if isinstance(value, Tensor) else 0
 
 
-def _changed_globals(before: list[Any]) -> list[Finding]:
+def _changed_globals(before: list[Any]) -> list[Problem]:
     findings = []
     for (name, get, restore), value in zip(_GLOBALS, before, strict=True):
         if not same(get(), value):
             restore(value)
             advice = "it belongs to the whole process; randomness comes in as `noise`, dtypes with the inputs"
-            findings.append(("globals", f"changed {name}: {advice}"))
+            findings.append(Problem("globals", f"changed {name}", advice=advice))
     return findings

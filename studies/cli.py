@@ -237,9 +237,37 @@ class Parts(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class Check(Common):
-    """Conformance of a plugin: a file, or an importable module."""
+    """Conformance of a plugin: a file, an importable module or an installed plugin; without a name, all installed."""
 
     target: Positional[str] = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PluginNew(Common):
+    """A package of your own to begin with: a working part, its tests, a study of it, how to install it."""
+
+    name: Positional[str] = ""
+    """What it is called: the distribution, its module and its part."""
+    kind: str = "prune"
+    """Of part: prune, grow, schedule, budget, ... (`sparsity parts` lists all kinds)."""
+    file: Annotated[Path | None, arg(name="from", metavar="FILE", help_behavior_hint="")] = None
+    """Instead of an example: a Python file with parts of your own, which becomes the package's module."""
+    to: Folder = None
+    """Folder to write; default one of its name, here."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PluginList(Common):
+    """The installed plugins with their parts, and why any of them cannot be used."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PluginGroup:
+    """Plugins: parts of your own, in a package."""
+
+    action: OmitArgPrefixes[
+        OmitSubcommandPrefixes[Annotated[PluginNew, subcommand("new")] | Annotated[PluginList, subcommand("list")]]
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -341,6 +369,7 @@ Command = (
     | Annotated[StudyGroup, subcommand("study")]
     | Annotated[Parts, subcommand("parts")]
     | Annotated[Check, subcommand("check")]
+    | Annotated[PluginGroup, subcommand("plugin")]
     | Annotated[Export, subcommand("export")]
     | Annotated[Bench, subcommand("bench")]
     | Annotated[Play, subcommand("play")]
@@ -385,4 +414,4 @@ def _carried_out(arguments: list[str] | None) -> int:
     )
     from studies.commands import carry_out
 
-    return carry_out(command.action if isinstance(command, StudyGroup) else command)
+    return carry_out(command.action if isinstance(command, StudyGroup | PluginGroup) else command)

@@ -107,7 +107,8 @@ def _flag(field: Field[Any], hint: Any, meaning: str) -> Flag:
     if "Positional" in marks:
         words = field.name.upper() if field.default is MISSING else f"[{field.name.upper()}]"
     else:
-        words = ", ".join([f"--{field.name.replace('_', '-')}", *names]) + (f" {kind}" if kind else "")
+        own = next((each.name for each in how if getattr(each, "name", None)), field.name.replace("_", "-"))
+        words = ", ".join([f"--{own}", *names]) + (f" {kind}" if kind else "")
     again = " May be given again." if "AppendAction" in marks and "again" not in meaning else ""
     return Flag(words, _default(field), meaning + again, field.name)
 

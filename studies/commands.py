@@ -18,7 +18,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from registry import KINDS, Entry, PartError, Registry, use_registry
+from registry import KINDS, PartError, Registry, use_registry
 from studies import cli, flags
 from studies.options import Care, Options
 from studies.outcome import by_clock
@@ -399,13 +399,25 @@ def _parts(command: cli.Parts) -> int:
 
 
 def _check(command: cli.Check) -> int:
-    from studies.show import conformance
+    from studies.kit.check import check
 
-    registry = _registry(command)
-    entries = _of_plugin(registry, command.target)
-    problems, text = conformance(entries, registry)
-    _show(text)
-    return 2 if problems else 0
+    found = check(command.target, _registry(command))
+    _show(found.text)
+    return 2 if found.problems else 0
+
+
+def _plugin_new(command: cli.PluginNew) -> int:
+    from studies.kit.package import new_plugin
+
+    _show(new_plugin(command.name, command.kind, command.to, _registry(command), command.file))
+    return 0
+
+
+def _plugin_list(command: cli.PluginList) -> int:
+    from studies.kit.installed import plugin_list
+
+    _show(plugin_list(_registry(command)))
+    return 0
 
 
 def _export(command: cli.Export) -> int:
@@ -469,21 +481,6 @@ def _upload(command: cli.Upload) -> int:
     return 0
 
 
-def _of_plugin(registry: Registry, target: str) -> list[Entry]:
-    """The parts that a file or a module registers."""
-    if not target:
-        raise BadInput("name a plugin: a file, or a module that can be imported")
-    if target.endswith(".py") or "/" in target:
-        registry.load_file(target)
-    else:
-        registry.load_module(target)
-    entries = [entry for kind in KINDS for entry in registry.entries(kind)]
-    mine = [entry for entry in entries if target in (entry.origin.plugin, entry.module)]
-    if not mine:
-        raise BadInput(f"{target} registers no part: it needs a function register_<kind> marked @hookimpl")
-    return mine
-
-
 _COMMANDS: dict[type, Callable[[Any], int]] = {
     cli.Train: _train,
     cli.StudyRun: _study_run,
@@ -497,6 +494,8 @@ _COMMANDS: dict[type, Callable[[Any], int]] = {
     cli.StudyVerify: _study_verify,
     cli.Parts: _parts,
     cli.Check: _check,
+    cli.PluginNew: _plugin_new,
+    cli.PluginList: _plugin_list,
     cli.Export: _export,
     cli.Bench: _bench,
     cli.Play: _play,

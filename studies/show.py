@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from registry import KINDS, Entry, Kind, Registry
+from registry.meanings import KINDS as MEANINGS
+from registry.meanings import inputs_of
 from studies import formats
 from studies.outcome import Status
 from studies.outcomes import collect
@@ -143,7 +145,16 @@ def part_list(registry: Registry, kind: str | None) -> str:
             lines.append(f"  {entry.name:{wide}}  {entry.summary}{_maker(entry)}")
             lines += [f"  {'':{wide}}  {cited(entry)}"] if cited(entry) else []
         lines += [] if entries else ["  none"]
-    return "\n".join(lines)
+    return "\n".join([*lines, *(_asked(KINDS[kind]) if kind is not None else [])])
+
+
+def _asked(kind: Kind) -> list[str]:
+    """What a part of a kind is for, gets and gives."""
+    meaning, inputs = MEANINGS[kind.name], inputs_of(kind)
+    wide = max(map(len, inputs), default=0)
+    told = [f"  {name:{wide}}  {text}" for name, text in inputs.items()]
+    asked = ["a part of this kind may ask for:", *told] if inputs else []
+    return ["", f"{meaning.purpose} {meaning.called}", *asked, f"and gives {meaning.gives}"]
 
 
 def part_page(entry: Entry, registry: Registry) -> str:
@@ -162,25 +173,6 @@ def part_page(entry: Entry, registry: Registry) -> str:
         lines.append(f"settings: {', '.join(map(str, entry.settings)) or 'none'}")
     lines.append(f"from:     {entry.origin}")
     return "\n".join(lines)
-
-
-def conformance(entries: Sequence[Entry], registry: Registry) -> tuple[int, str]:
-    """How many problems the parts have, and what they are."""
-    from rl.check import check_part as check_rl
-    from sparsity.check import check_part
-
-    lines, problems = [], 0
-    for entry in entries:
-        check = check_rl if entry.kind.name in ("agent", "replay", "wrapper") else check_part
-        found = check(entry, registry)
-        problems += len(found)
-        lines.append(f"{entry.kind.name} {entry.name}: {_verdict(len(found))}")
-        lines += [f"  {problem}" for problem in found]
-    return problems, "\n".join(lines)
-
-
-def _verdict(problems: int) -> str:
-    return "conforms" if not problems else f"{problems} problem{'s' if problems > 1 else ''}"
 
 
 def _heading(kind: Kind) -> str:

@@ -97,7 +97,7 @@ def counting(weight: Tensor) -> Tensor:
     return weight.abs() + len(CALLS)
 
 
-@planted("prune", "answers a population otherwise than its members one by one: populations such as twin critics")
+@planted("prune", "answers a population otherwise than its members one by one")
 def ranked_over_all(weight: Tensor) -> Tensor:
     """Compared with the mean of the other members: ranks change with who else is there."""
     return (weight.abs() - weight.abs().mean(dim=0)).abs()
@@ -127,17 +127,17 @@ def unbounded(grad: Tensor) -> Tensor:
     return 1 / (grad - grad)
 
 
-@planted("prune", "must give a float tensor shaped (2, 4, 5), not torch.int64 (2, 4, 5)")
+@planted("prune", "gave a torch.int64 tensor shaped (2, 4, 5); it must give a float tensor shaped (2, 4, 5)")
 def whole(weight: Tensor) -> Tensor:
     return weight.abs().long()
 
 
-@planted("prune", "must give a float tensor shaped (2, 4, 5), not torch.float32 (2, 20)")
+@planted("prune", "gave a torch.float32 tensor shaped (2, 20); it must give a float tensor shaped (2, 4, 5)")
 def flat(weight: Tensor) -> Tensor:
     return weight.abs().flatten(-2)
 
 
-@planted("prune", "must give a float tensor shaped (2, 4, 5), not [[[")
+@planted("prune", "; it must give a float tensor shaped (2, 4, 5)")
 def listed(weight: Tensor) -> Any:
     return weight.abs().tolist()
 

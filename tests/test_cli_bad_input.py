@@ -462,7 +462,7 @@ PLUGINS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "gives nothing": (PLUGIN.replace("return noise", "pass"), "", ("'mine'", "mine.py", "None")),
     "gives NaN": (PLUGIN.replace("return noise", "return noise * float('nan')"), "", ("'mine'", "not finite")),
     "changes its inputs": (PLUGIN.replace("return noise", "return weight.add_(1)"), "", ("'mine'", "mine.py")),
-    "registers nothing that is asked for": ("x = 1", "", ("no grow named 'mine'",)),
+    "registers another": (PLUGIN.replace("(mine)", "(mine, name='other')"), "", ("no grow named 'mine'",)),
     "agent": (AGENT, td3("").replace("[settings.td3]", "").replace('["td3"]', '["mine"]'), ("'mine'", "kaputt")),
     "wrapper": (WRAPPER, with_key("wrappers = ['mine']"), ("mine", "kaputt")),
     "replay": (REPLAY, with_key("replay = 'mine'"), ("mine", "kaputt")),
@@ -477,6 +477,17 @@ PLUGINS: dict[str, tuple[str, str, tuple[str, ...]]] = {
 def test_a_broken_plugin_that_a_study_names_is_refused(lab: Lab, source: str, text: str, said: tuple[str, ...]) -> None:
     text = text or changed('base = "set"', 'base = "set", grow = "mine"')
     refused(lab.study(text, "--plugin", lab.file(source + "\n", "mine.py")), lab, *said)
+
+
+def test_a_plugin_file_without_a_part_is_a_warning(lab: Lab) -> None:
+    empty = lab.file("def register_grwo(register): ...\n", "mine.py")
+    planned = lab.study(FILE, "--plugin", empty, "--dry-run")
+    assert planned.code == 0
+    said = "registers no part: register_grwo is no hook. Did you mean 'register_grow'?"
+    assert said in planned.err
+    asked = lab.study(changed('base = "set"', 'base = "set", grow = "mine"'), "--plugin", empty)
+    assert asked.code == 2
+    assert said in asked.errors[0]
 
 
 def test_a_broken_part_that_no_row_names_harms_nobody(lab: Lab) -> None:

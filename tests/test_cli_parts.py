@@ -45,7 +45,9 @@ def test_the_parts_of_a_kind(lab: Lab) -> None:
     assert answer.code == 0
     assert "magnitude" in answer.out
     assert "allocation:" not in answer.out
-    assert len(answer.out.splitlines()) == 1 + len(REGISTRY.names("prune"))
+    listed, _, asked = answer.out.partition("\n\n")
+    assert len(listed.splitlines()) == 1 + len(REGISTRY.names("prune"))
+    assert "a part of this kind may ask for:" in asked
 
 
 @pytest.mark.parametrize("kind", KINDS)

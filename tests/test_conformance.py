@@ -16,6 +16,7 @@ from registry.tables import DEFAULT_PLUGINS
 from rl.check import check_part as check_rl
 from sparsity import DENSE, DENSE_SMALL, RIGL, SET, STATIC
 from sparsity.check import CHECKED, check_part, rehearse
+from studies.check import examine
 
 OF_RL = ("agent", "replay", "wrapper")
 
@@ -35,6 +36,15 @@ def test_every_part_conforms(entry: Entry) -> None:
 
 def test_no_kind_of_sparsity_or_rl_goes_unchecked() -> None:
     assert {*OF_RL, *CHECKED} == set(KINDS) - {"preset", "executor", "logger"}
+
+
+@pytest.mark.parametrize("kind", ["preset", "executor", "logger"])
+def test_what_studies_bring_conforms_where_it_can_be_tried(kind: str) -> None:
+    """Clusters, and loggers that need an account, are not begun here."""
+    others = ("ray", "slurm", "wandb")
+    entries = [entry for entry in IN_TREE.entries(kind) if entry.name not in others]
+    assert entries
+    assert [str(report) for entry in entries if (report := examine(entry, IN_TREE)).problems] == []
 
 
 # Planted faults.

@@ -124,7 +124,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
 def example_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The example package as an editable install leaves it: metadata in one folder, the module where it stands."""
     site = tmp_path_factory.mktemp("example")
-    lay_out(site, "sparsity-rl-warm", {"warm": "my_criteria"}, "0.1.0")
+    lay_out(site, "warm", {"warm": "warm"}, "0.1.0")
     return site
 
 
@@ -556,36 +556,38 @@ def example(example_site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
     monkeypatch.syspath_prepend(str(example_site))
     monkeypatch.syspath_prepend(str(EXAMPLE))
     yield EXAMPLE
-    sys.modules.pop("my_criteria", None)
+    sys.modules.pop("warm", None)
 
 
 def test_the_example_is_found_through_its_entry_point(example: Path) -> None:
     registry = Registry()
     entry = registry.entry("prune", "warm")
-    assert str(entry.origin) == "warm (sparsity-rl-warm 0.1.0)"
+    assert str(entry.origin) == "warm (warm 0.1.0)"
     assert entry.summary == "|w| + heat u: magnitude pruning that sometimes spares the small."
     assert entry.inputs == ("weight", "noise")
     assert registry.resolve("prune", part("warm")).settings == {"heat": 0.1}
-    assert entry.source_hash == hashlib.sha256((example / "my_criteria.py").read_bytes()).hexdigest()
+    assert entry.source_hash == hashlib.sha256((example / "warm.py").read_bytes()).hexdigest()
 
 
 def test_the_example_declares_what_is_laid_out_here(example: Path) -> None:
     import tomllib
 
     project = tomllib.loads((example / "pyproject.toml").read_text())["project"]
-    assert (project["name"], project["version"]) == ("sparsity-rl-warm", "0.1.0")
-    assert project["entry-points"] == {"sparsity": {"warm": "my_criteria"}}
+    assert (project["name"], project["version"]) == ("warm", "0.1.0")
+    assert project["entry-points"] == {"sparsity": {"warm": "warm"}}
 
 
 def test_an_installed_plugin_named_as_a_file_too_counts_once(example: Path) -> None:
     registry = Registry()
-    registry.load_file(example / "my_criteria.py")
+    registry.load_file(example / "warm.py")
     assert registry.problems == []
     assert registry.names("prune").count("warm") == 1
 
 
 def test_the_tests_of_the_example_pass(example: Path) -> None:
-    tests = {name: f for name, f in runpy.run_path(str(example / "test_my_criteria.py")).items() if name[:5] == "test_"}
+    tests = {
+        name: f for name, f in runpy.run_path(str(example / "tests" / "test_warm.py")).items() if name[:5] == "test_"
+    }
     assert len(tests) == 2
     for test in tests.values():
         test()
