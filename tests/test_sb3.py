@@ -117,6 +117,31 @@ def test_absent_weights_are_zero_and_counts_are_kept(kind: str, method: str, exe
     assert outside(loaded, masks) == 0
 
 
+@pytest.mark.parametrize("kind", ["td3", "sac"])
+def test_connections_may_become_fewer_as_it_learns(kind: str) -> None:
+    """With the actor's step right after the critic's, whose loss Stable-Baselines3 still holds."""
+    callback = SparseCallback("gmp", density=0.2, eligible="hidden", budget={"every": 4}, execution="sparse")
+    build(kind).learn(80, callback=callback)
+    assert all(density == pytest.approx(0.2, abs=0.01) for density in callback.densities().values())
+
+
+@pytest.mark.parametrize("execution", ["masked", "sparse"])
+def test_dense_parameters_that_are_set_meanwhile_are_cut(execution: Any) -> None:
+    class Set(BaseCallback):
+        def _on_step(self) -> bool:
+            if self.num_timesteps == 40:
+                self.model.set_parameters(dense)
+            return True
+
+    model = build("td3")
+    dense = copy.deepcopy(model.get_parameters())
+    callback = SparseCallback("static", density=0.3, execution=execution)
+    model.learn(60, callback=[callback, Set()])
+    assert outside(model, callback.masks()) == 0
+    active, size = (sum(map(count, callback.masks().values())) for count in (lambda m: int(m.sum()), Tensor.numel))
+    assert active / size == pytest.approx(0.3, abs=0.01)
+
+
 def test_output_layers_stay_dense_each_networks_own() -> None:
     dense = {
         "td3": ("actor.mu.4", "critic.qf0.4", "critic.qf1.4"),
