@@ -164,7 +164,7 @@ class Sparsifier:
         if not memo:
             self.__getstate__()
         copied = memo[id(self)] = object.__new__(type(self))
-        copied.__dict__.update(copy.deepcopy({**self.__dict__, "_handles": []}, memo))
+        copied.__dict__.update(copy.deepcopy({**self.__dict__, "_handles": [], "_on_event": None}, memo))
         return copied
 
     def __getstate__(self) -> None:

@@ -7,7 +7,7 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -21,6 +21,7 @@ import stable_baselines3.td3.td3 as sb3_td3
 from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.policies import ActorCriticPolicy
 
 from registry import PartError
 from sparsity import SET, Event
@@ -380,6 +381,7 @@ def test_after_learning_a_model_is_one_of_plain_stable_baselines() -> None:
             assert not online._forward_pre_hooks
             assert "values" not in dict(online.named_parameters())
         assert not model.critic.optimizer._optimizer_step_pre_hooks
+        assert not model.critic.optimizer._optimizer_load_state_dict_pre_hooks
         assert not model.critic_target._forward_pre_hooks
         shapes = [[p.shape for p in m.policy.parameters()] for m in (model, plain)]
         assert shapes[0] == shapes[1]
@@ -621,6 +623,8 @@ def test_what_cannot_be_is_said_before_anything_changes() -> None:
         SparseCallback("set", density={"policy": 0.5})
     with pytest.raises(ValueError, match="execution must be"):
         SparseCallback("set", execution="dense")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="at least 1, not 0"):
+        SparseCallback("set", total=0)
     with pytest.raises(ValueError, match=r"DQN has no 'actor'\. Learners: q_net"):
         build("dqn").learn(1, callback=SparseCallback("set", actor="static"))
     with pytest.raises(ValueError, match="net_arch"):
@@ -634,6 +638,87 @@ def test_what_cannot_be_is_said_before_anything_changes() -> None:
     model.__class__ = Other.__mro__[2]  # type: ignore[assignment]
     with pytest.raises(ValueError, match="TD3, DDPG, SAC, DQN, PPO and A2C"):
         SparseCallback("static").init_callback(model)
+
+
+def test_two_callbacks_in_one_learn_are_refused() -> None:
+    """The second one would let go of what the first one keeps sparse."""
+    both = [SparseCallback("static", density=0.3, critic="dense"), SparseCallback("static", density=0.5, actor="dense")]
+    model = build("td3")
+    with pytest.raises(ValueError, match="two were given"):
+        model.learn(60, callback=both)
+    assert type(model.actor.mu) is nn.Sequential
+    model.learn(60, callback=both[0])
+    assert set(both[0].densities()) == {"actor"}
+
+
+def test_a_model_without_hidden_layers_is_not_kept_dense_in_silence() -> None:
+    policy = {"net_arch": {"pi": [], "vf": [16]}}
+    with pytest.raises(ValueError, match="the actor of this model has no weight"):
+        build("ppo", policy_kwargs={"net_arch": []}).learn(32, callback=SparseCallback("set", density=0.2))
+    with pytest.raises(ValueError, match="the actor of this model has no weight"):
+        build("ppo", policy_kwargs=policy).learn(32, callback=SparseCallback("set", density={"actor": 0.2}))
+    callback = SparseCallback("set", density=0.2)
+    build("ppo", policy_kwargs=policy).learn(32, callback=callback)
+    assert set(callback.densities()) == {"critic"}
+
+
+class Trunk(nn.Module):
+    """A network of a user's own, with layers that actor and critic share, and its other layers under these names."""
+
+    latent_dim_pi = latent_dim_vf = 8
+
+    def __init__(self, features: int, actor: str, critic: str) -> None:
+        super().__init__()
+        self.shared, self.names = nn.Linear(features, 8), (actor, critic)
+        for name in self.names:
+            self.add_module(name, nn.Sequential(nn.Linear(8, 8), nn.Tanh()))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.forward_actor(x), self.forward_critic(x)
+
+    def forward_actor(self, x: Tensor) -> Tensor:
+        return self.get_submodule(self.names[0])(self.shared(x))
+
+    def forward_critic(self, x: Tensor) -> Tensor:
+        return self.get_submodule(self.names[1])(self.shared(x))
+
+
+def test_layers_of_a_custom_policy_that_are_not_seen_are_told() -> None:
+    class Custom(ActorCriticPolicy):
+        names: ClassVar = ("policy_net", "value_net")
+
+        def _build_mlp_extractor(self) -> None:
+            self.mlp_extractor = Trunk(self.features_dim, *self.names)
+
+    class Other(Custom):
+        names: ClassVar = ("pi", "vf")
+
+    def model(policy: type[Custom]) -> PPO:
+        return PPO(policy, "CartPole-v1", n_steps=32, batch_size=8, device="cpu")
+
+    with pytest.warns(UserWarning, match=r"left dense: mlp_extractor.shared.weight, which"):
+        model(Custom).learn(32, callback=SparseCallback("set", density=0.3))
+    with pytest.raises(ValueError, match="the actor of this policy has nothing where"):
+        model(Other).learn(32, callback=SparseCallback("set", density=0.3))
+
+
+@pytest.mark.parametrize("execution", ["masked", "sparse"])
+def test_a_policy_may_be_copied_while_it_learns(execution: Any) -> None:
+    copies = []
+
+    class Copy(BaseCallback):
+        def _on_step(self) -> bool:
+            if self.num_timesteps == 40:
+                copies.append((copy.deepcopy(self.model.policy), actions(self.model)))
+            return True
+
+    model = build("td3")
+    model.learn(80, callback=[SparseCallback("ds", density=0.3, execution=execution, schedule={"every": 10}), Copy()])
+    policy, then = copies[0]
+    state = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
+    model.policy.load_state_dict(state)
+    assert np.allclose(actions(model), then, atol=1e-5)
+    policy.critic_target(torch.zeros(1, 3), torch.zeros(1, 1))
 
 
 def test_the_package_does_without_stable_baselines() -> None:

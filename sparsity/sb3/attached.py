@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from sparsity.execution.choice import Execution
 from sparsity.method import Method
 from sparsity.sb3.held import put_into, save_densely, take_out
 from sparsity.sb3.kept import State, fits, packed, unpacked, was_sparse
-from sparsity.sb3.networks import Chain, Network, networks_of
+from sparsity.sb3.networks import Chain, Network, networks_of, unknown_weights
 from sparsity.sb3.slow import Bell, Slow
 from sparsity.sb3.words import Choice
 from sparsity.sparsifier import Sparsifier
@@ -57,10 +58,18 @@ class Attached:
         before = copy.deepcopy(model.get_parameters())
         try:
             self._attach_all(kept)
+            self._demand_weights()
         except Exception:
             self.detach()
             model.set_parameters(before)
             raise
+        left = unknown_weights(model) if self.networks else []
+        if left:
+            warnings.warn(
+                f"left dense: {', '.join(left)}, which no network has where Stable-Baselines3 has its layers. To make "
+                "them sparse, use sparsity.attach on the modules that they are in",
+                stacklevel=2,
+            )
 
     def settle(self) -> None:
         """Slow copies obey their rule from now on, if they have been moved since they did."""
@@ -116,6 +125,18 @@ class Attached:
         self._handles += [save_densely(optimizer) for optimizer in optimizers]
         settle = lambda *_: self.settle()  # noqa: E731  (torch marks its hooks, which bound methods do not take)
         self._handles.append(self._model.policy.register_state_dict_pre_hook(settle))
+
+    def _demand_weights(self) -> None:
+        """ValueError where nothing became sparse, or nothing of a learner that was named."""
+        learners = dict.fromkeys(n.learner for n in self.networks)
+        dense = [name for name in learners if not self.connections(name)[1]]
+        for name in dense:
+            if len(dense) == len(learners) or name in self._settings.choice.named:
+                raise ValueError(
+                    f"the {name} of this model has no weight for its method to make sparse, with output layers left "
+                    f"dense: give it hidden layers by policy_kwargs={{'net_arch': [...]}}, or say eligible='all', or "
+                    f"{name}='dense'"
+                )
 
     def _attach(self, network: Network, kept: State | None) -> Sparsifier:
         method, weights = self._settings.choice.of(network.learner), candidate_weights(network.chain)
