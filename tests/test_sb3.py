@@ -557,6 +557,19 @@ def test_a_callback_used_for_another_model_starts_anew() -> None:
         assert callback.state_dict()["actor"]["steps"] == 20
 
 
+def test_a_callback_used_for_another_algorithm_tells_of_that_alone(tmp_path: Path) -> None:
+    callback = SparseCallback("set", density=0.3, schedule={"every": 10})
+    build("td3").learn(60, callback=callback)
+    model = build("dqn")
+    model.set_logger(configure(str(tmp_path), ["csv"]))
+    model.learn(60, callback=callback, log_interval=1)
+    model.logger.close()
+    assert set(callback.densities()) == {"q_net"}
+    header = (tmp_path / "progress.csv").read_text().splitlines()[0]
+    assert "sparsity/events_q_net" in header
+    assert "actor" not in header
+
+
 # The plan.
 
 

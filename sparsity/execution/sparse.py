@@ -412,7 +412,10 @@ class Sparse:
         if learner.target is None:
             return
         if not isinstance(getattr(learner.target, "tau", None), float | int):
-            raise ValueError(f"the target of {learner.name} has no attribute `tau`, by which its tail would fade")
+            raise ValueError(
+                f"the target of {learner.name} has no attribute `tau`, by which what is left of dropped connections "
+                "would fade: give a target that has one, or choose masked execution"
+            )
         if [tuple(layer.weight.shape) for layer in layers_of(learner.target.module)] != [
             tuple(layer.weight.shape) for layer in self.layers
         ]:

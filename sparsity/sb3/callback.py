@@ -102,11 +102,14 @@ class SparseCallback(BaseCallback):  # type: ignore[misc]
         kept = getattr(self.model, ATTRIBUTE, {})
         if isinstance(kept, Live):
             kept = self._taken_over(kept.owner)
+        if not (self._given or kept):  # Of a new model, though the callback may have served another.
+            self._events.clear()
+            self._grown.clear()
         planned = planned_updates(self.model, self.model._total_timesteps, self.model.num_timesteps)
         seed = self._seed if self._seed is not None else self.model.seed or 0
         settings = Settings(self._choice, seed, planned, self._total, self._execution, self._registry)
         self._attached = Attached(self.model, settings, self._given or kept, self._changed)
-        self._given = None
+        self._given, self._densities = None, {}
         self._look([network.learner for network in self._attached.networks])
         self._began = self.model.start_time
         setattr(self.model, ATTRIBUTE, Live(self))
