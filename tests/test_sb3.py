@@ -521,6 +521,20 @@ def test_a_state_goes_by_hand_too() -> None:
     assert second.state_dict()["actor"]["steps"] == first.state_dict()["actor"]["steps"]
 
 
+def test_a_state_given_by_hand_that_does_not_fit_is_refused() -> None:
+    first = SparseCallback("set", density=0.3)
+    model = build("td3")
+    model.learn(40, callback=first)
+    for other, follower, says in (
+        (model, SparseCallback("set", density=0.5), "one of another method or density for actor"),
+        (build("td3"), SparseCallback("set", density=0.3), "one of other weights for actor"),
+        (build("dqn"), SparseCallback("set", density=0.3), "none for q_net"),
+    ):
+        follower.load_state_dict(first.state_dict())
+        with pytest.raises(ValueError, match=says):
+            other.learn(40, callback=follower)
+
+
 def test_a_model_trained_densely_since_is_made_sparse_anew() -> None:
     model, callback = build("td3"), SparseCallback("static", density=0.3)
     model.learn(60, callback=callback)

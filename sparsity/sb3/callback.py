@@ -83,7 +83,7 @@ class SparseCallback(BaseCallback):  # type: ignore[misc]
         return self._attached.state_dict() if self._attached is not None else dict(self._state)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """What the next `learn` is to go on from, in place of what its model has kept itself."""
+        """What the next `learn` goes on from, in place of what its model has kept itself; ValueError if it cannot."""
         self._given = dict(state)
 
     def detach(self) -> None:
@@ -107,8 +107,9 @@ class SparseCallback(BaseCallback):  # type: ignore[misc]
             self._grown.clear()
         planned = planned_updates(self.model, self.model._total_timesteps, self.model.num_timesteps)
         seed = self._seed if self._seed is not None else self.model.seed or 0
-        settings = Settings(self._choice, seed, planned, self._total, self._execution, self._registry)
-        self._attached = Attached(self.model, settings, self._given or kept, self._changed)
+        by_hand = self._given is not None
+        settings = Settings(self._choice, seed, planned, self._total, self._execution, self._registry, by_hand)
+        self._attached = Attached(self.model, settings, kept if self._given is None else self._given, self._changed)
         self._given, self._densities = None, {}
         self._look([network.learner for network in self._attached.networks])
         self._began = self.model.start_time
