@@ -418,6 +418,12 @@ def test_a_sparsifier_is_neither_copied_nor_pickled() -> None:
     twin.keeper.mask_gradients()  # type: ignore[operator, union-attr]
 
 
+def test_what_is_no_state_of_a_sparsifier_is_refused() -> None:
+    module = network()
+    with attached(module, None, "set") as sparsifier, pytest.raises(ValueError, match="it lacks steps, budget, masks"):
+        sparsifier.load_state_dict(module.state_dict())
+
+
 @pytest.mark.parametrize("let_go", [Sparsifier.detach, Sparsifier.densify])
 def test_no_hook_stays_when_it_lets_go(let_go: Callable[[Sparsifier], None]) -> None:
     module, slow = network(), network()
