@@ -25,6 +25,7 @@ from sparsity.weights import candidate_weights
 
 _FALLING = ("cosine", "linear")
 """Schedules whose fraction falls with the run."""
+_WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, torch.optim.swa_utils.AveragedModel)
 
 
 def attach(
@@ -58,7 +59,8 @@ def attach(
     """
     registry = registry or default_registry()
     module = _unwrapped(module)
-    _check(module, optimizer, stride)
+    _check(module, optimizer)
+    _check_clock(total, stride)
     learner = _Learner(name, module, optimizer, _slow(target), stride)
     chosen = _chosen(method, density, changes, registry)
     sparsifier = Sparsifier(
@@ -109,9 +111,9 @@ def _slow(target: nn.Module | Tracked | None) -> Tracked | None:
 
 
 def _unwrapped(module: nn.Module) -> nn.Module:
-    """What torch.compile, DataParallel or DistributedDataParallel was given: names are those of the module inside."""
+    """What torch.compile, DataParallel, DistributedDataParallel or AveragedModel was given: names are those inside."""
     inner = getattr(module, "_orig_mod", None)
-    if inner is None and isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+    if inner is None and isinstance(module, _WRAPPERS):
         inner = module.module
     return module if inner is None else _unwrapped(inner)
 
@@ -143,20 +145,27 @@ def _endless(method: Method, registry: Registry) -> Method:
     return replace(method, schedule=part("periodic", **kept))
 
 
-def _check(module: nn.Module, optimizer: Optimizer, stride: int) -> None:
+def _check(module: nn.Module, optimizer: Optimizer) -> None:
     if not isinstance(optimizer, Optimizer):
         raise ValueError(f"optimizer must be a torch.optim.Optimizer, whose step has hooks, not {optimizer!r}")
     if isinstance(optimizer, torch.optim.LBFGS):
         raise ValueError(
             "LBFGS computes gradients inside its step, by a closure, out of a sparsifier's sight: use another optimiser"
         )
-    if stride < 1:
-        raise ValueError(f"stride is how many updates make one step of the optimiser, at least 1, not {stride}")
     for name, parameter in module.named_parameters():
         if isinstance(parameter, UninitializedParameter):
             raise ValueError(f"{name} has no shape yet: pass a batch through the lazy module first, then attach")
         if parameter.is_meta:
             raise ValueError(f"{name} is on the meta device: give the module memory and values (to_empty), then attach")
+
+
+def _check_clock(total: int | None, stride: int) -> None:
+    if not isinstance(stride, int) or stride < 1:
+        raise ValueError(
+            f"stride is how many updates make one step of the optimiser, an int of at least 1, not {stride!r}"
+        )
+    if total is not None and not total >= 1:
+        raise ValueError(f"total is how many updates are planned, at least 1, or None if nobody knows, not {total!r}")
 
 
 def _demand_weights(sparsifier: Sparsifier, module: nn.Module) -> None:

@@ -164,7 +164,7 @@ class Sparsifier:
         if not memo:
             self.__getstate__()
         copied = memo[id(self)] = object.__new__(type(self))
-        copied.__dict__.update(copy.deepcopy({**self.__dict__, "_handles": []}, memo))
+        copied.__dict__.update(copy.deepcopy({**self.__dict__, "_handles": [], "_on_event": None}, memo))
         return copied
 
     def __getstate__(self) -> None:
@@ -218,6 +218,11 @@ class Sparsifier:
         self._look_ahead()
 
     def _check_state(self, state: Mapping[str, Any]) -> None:
+        lacking = [key for key in ("steps", "budget", "masks", "final", "traces", "generator") if key not in state]
+        if lacking:
+            raise ValueError(
+                f"this is no state of a sparsifier, which state_dict() gives: it lacks {', '.join(lacking)}"
+            )
         mine = {w.name: w.full_shape for w in self._weights}
         theirs = {name: tuple(mask.shape) for name, mask in state["masks"].items()}
         if mine != theirs:

@@ -6,6 +6,7 @@ import copy
 import math
 import pickle
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -107,6 +108,9 @@ def test_the_global_generator_is_left_alone() -> None:
         ({"grow": "gradeint"}, "no grow named 'gradeint'. Did you mean 'gradient'"),
         ({"grow": 3}, "grow must be a part's name or a table"),
         ({"stride": 0}, "at least 1, not 0"),
+        ({"stride": 2.0}, "at least 1, not 2.0"),
+        ({"total": 0}, "at least 1, or None if nobody knows, not 0"),
+        ({"total": -5}, "at least 1, or None if nobody knows, not -5"),
         ({"execution": "fast"}, "must be 'auto', 'masked' or 'sparse'"),
         ({"target": 3}, "target must be a module"),
         ({"eligible": {"part": "named", "layers": ["1.weight"]}}, "no weight is called '1.weight'"),
@@ -412,6 +416,32 @@ def test_a_sparsifier_is_neither_copied_nor_pickled() -> None:
     train(twin, adam(twin), batches(4, 8), 1)
     assert not is_sparse(twin, twin.keeper), "a copy within a copy is detached"  # type: ignore[arg-type]
     twin.keeper.mask_gradients()  # type: ignore[operator, union-attr]
+
+
+def test_what_is_no_state_of_a_sparsifier_is_refused() -> None:
+    module = network()
+    with attached(module, None, "set") as sparsifier, pytest.raises(ValueError, match="it lacks steps, budget, masks"):
+        sparsifier.load_state_dict(module.state_dict())
+
+
+@pytest.mark.parametrize("let_go", [Sparsifier.detach, Sparsifier.densify])
+def test_no_hook_stays_when_it_lets_go(let_go: Callable[[Sparsifier], None]) -> None:
+    module, slow = network(), network()
+    optimizer = adam(module)
+    let_go(attach(module, optimizer, "set", target=slow))
+    for held in (module, slow, optimizer):
+        assert not [name for name, value in vars(held).items() if "hooks" in name and value]
+
+
+def test_an_average_of_the_module_may_be_its_slow_copy() -> None:
+    module = network()
+    optimizer, average = adam(module), torch.optim.swa_utils.AveragedModel(module)
+    with attached(module, optimizer, "set", density=0.3, schedule=EVERY, target=average) as sparsifier:
+        for _ in range(6):
+            train(module, optimizer, batches(4, 8), 1)
+            average.update_parameters(module)
+            sparsifier.target_updated()
+        assert is_sparse(average.module, sparsifier)
 
 
 def test_it_holds_on_without_a_name_for_it_and_lets_go_when_detached() -> None:

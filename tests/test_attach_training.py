@@ -26,6 +26,11 @@ def held(module: nn.Module, sparsifier: Sparsifier) -> bool:
     return is_sparse(module, sparsifier) and sum(counts(sparsifier).values()) == round(0.3 * size)
 
 
+def rectified(*, seed: int = 0) -> nn.Sequential:
+    """A network that sparse execution can hold."""
+    return nn.Sequential(*(nn.ReLU() if isinstance(layer, nn.Tanh) else layer for layer in network(seed=seed)))
+
+
 # Precision.
 
 
@@ -476,10 +481,47 @@ def test_dense_weights_loaded_into_a_sparse_module_are_cut_by_the_state_that_fol
         assert is_sparse(module, sparsifier)
 
 
-def test_dense_weights_loaded_into_a_sparse_module_are_cut_by_its_next_step() -> None:
-    module = network()
+@pytest.mark.parametrize("execution", ["masked", "sparse"])
+def test_dense_weights_loaded_into_a_sparse_module_are_cut_by_its_next_step(execution: str) -> None:
+    module = rectified()
     optimizer = adam(module)
-    with attached(module, optimizer, "set", density=0.3) as sparsifier:
-        module.load_state_dict(network(seed=5).state_dict())
+    with attached(module, optimizer, "set", density=0.3, execution=execution) as sparsifier:
+        masks, dense = sparsifier.masks, rectified(seed=5).state_dict()
+        module.load_state_dict(dense)
+        for group in optimizer.param_groups:
+            group["lr"] = 0.0
         train(module, optimizer, batches(4, 8), 1)
-        assert is_sparse(module, sparsifier)
+        state = module.state_dict()
+        for name, mask in masks.items():
+            assert torch.equal(sparsifier.masks[name], mask)
+            weight = state[name].to_dense() if state[name].is_sparse else state[name]
+            assert torch.equal(weight, torch.where(mask, dense[name], 0))
+
+
+def test_dense_weights_loaded_under_sparse_execution_are_there_for_masks_that_follow() -> None:
+    dense = rectified(seed=5).state_dict()
+    with attached(rectified(), None, "set", density=0.3, execution="sparse", seed=1) as other:
+        state = other.state_dict()
+    module = rectified()
+    with attached(module, None, "set", density=0.3, execution="sparse") as sparsifier:
+        module.load_state_dict(dense)
+        sparsifier.load_state_dict(state)
+        for name, mask in state["masks"].items():
+            assert torch.equal(module.state_dict()[name].to_dense(), torch.where(mask, dense[name], 0))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_sparse_execution_may_change_its_number_of_connections_while_an_earlier_loss_is_kept(
+    dtype: torch.dtype,
+) -> None:
+    """As in any loop that has its loss in a variable: torch then still has the graph of the step before."""
+    module = rectified().to(dtype)
+    optimizer, data, kept = adam(module), batches(4, 8, dtype=dtype), []
+    words: dict[str, Any] = {"method": "gmp", "density": 0.3, "total": 20, "budget": {"every": 2}}
+    with attached(module, optimizer, execution="sparse", **words) as sparsifier:
+        for _ in range(20):
+            kept.append(loss(module, next(data)))
+            optimizer.zero_grad()
+            kept[-1].backward()
+            optimizer.step()
+        assert sum(counts(sparsifier).values()) == round(0.3 * (8 * 16 + 16 * 16 + 16))

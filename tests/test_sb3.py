@@ -7,7 +7,7 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -21,6 +21,7 @@ import stable_baselines3.td3.td3 as sb3_td3
 from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.policies import ActorCriticPolicy
 
 from registry import PartError
 from sparsity import SET, Event
@@ -115,6 +116,31 @@ def test_absent_weights_are_zero_and_counts_are_kept(kind: str, method: str, exe
     loaded = KINDS[kind][0].load(tmp_path / "model.zip", device="cpu")
     assert np.array_equal(actions(model), actions(loaded))
     assert outside(loaded, masks) == 0
+
+
+@pytest.mark.parametrize("kind", ["td3", "sac"])
+def test_connections_may_become_fewer_as_it_learns(kind: str) -> None:
+    """With the actor's step right after the critic's, whose loss Stable-Baselines3 still holds."""
+    callback = SparseCallback("gmp", density=0.2, eligible="hidden", budget={"every": 4}, execution="sparse")
+    build(kind).learn(80, callback=callback)
+    assert all(density == pytest.approx(0.2, abs=0.01) for density in callback.densities().values())
+
+
+@pytest.mark.parametrize("execution", ["masked", "sparse"])
+def test_dense_parameters_that_are_set_meanwhile_are_cut(execution: Any) -> None:
+    class Set(BaseCallback):
+        def _on_step(self) -> bool:
+            if self.num_timesteps == 40:
+                self.model.set_parameters(dense)
+            return True
+
+    model = build("td3")
+    dense = copy.deepcopy(model.get_parameters())
+    callback = SparseCallback("static", density=0.3, execution=execution)
+    model.learn(60, callback=[callback, Set()])
+    assert outside(model, callback.masks()) == 0
+    active, size = (sum(map(count, callback.masks().values())) for count in (lambda m: int(m.sum()), Tensor.numel))
+    assert active / size == pytest.approx(0.3, abs=0.01)
 
 
 def test_output_layers_stay_dense_each_networks_own() -> None:
@@ -355,6 +381,7 @@ def test_after_learning_a_model_is_one_of_plain_stable_baselines() -> None:
             assert not online._forward_pre_hooks
             assert "values" not in dict(online.named_parameters())
         assert not model.critic.optimizer._optimizer_step_pre_hooks
+        assert not model.critic.optimizer._optimizer_load_state_dict_pre_hooks
         assert not model.critic_target._forward_pre_hooks
         shapes = [[p.shape for p in m.policy.parameters()] for m in (model, plain)]
         assert shapes[0] == shapes[1]
@@ -494,6 +521,20 @@ def test_a_state_goes_by_hand_too() -> None:
     assert second.state_dict()["actor"]["steps"] == first.state_dict()["actor"]["steps"]
 
 
+def test_a_state_given_by_hand_that_does_not_fit_is_refused() -> None:
+    first = SparseCallback("set", density=0.3)
+    model = build("td3")
+    model.learn(40, callback=first)
+    for other, follower, says in (
+        (model, SparseCallback("set", density=0.5), "one of another method or density for actor"),
+        (build("td3"), SparseCallback("set", density=0.3), "one of other weights for actor"),
+        (build("dqn"), SparseCallback("set", density=0.3), "none for q_net"),
+    ):
+        follower.load_state_dict(first.state_dict())
+        with pytest.raises(ValueError, match=says):
+            other.learn(40, callback=follower)
+
+
 def test_a_model_trained_densely_since_is_made_sparse_anew() -> None:
     model, callback = build("td3"), SparseCallback("static", density=0.3)
     model.learn(60, callback=callback)
@@ -528,6 +569,19 @@ def test_a_callback_used_for_another_model_starts_anew() -> None:
         model.learn(40, callback=callback)
         assert outside(model, callback.masks()) == 0
         assert callback.state_dict()["actor"]["steps"] == 20
+
+
+def test_a_callback_used_for_another_algorithm_tells_of_that_alone(tmp_path: Path) -> None:
+    callback = SparseCallback("set", density=0.3, schedule={"every": 10})
+    build("td3").learn(60, callback=callback)
+    model = build("dqn")
+    model.set_logger(configure(str(tmp_path), ["csv"]))
+    model.learn(60, callback=callback, log_interval=1)
+    model.logger.close()
+    assert set(callback.densities()) == {"q_net"}
+    header = (tmp_path / "progress.csv").read_text().splitlines()[0]
+    assert "sparsity/events_q_net" in header
+    assert "actor" not in header
 
 
 # The plan.
@@ -596,6 +650,8 @@ def test_what_cannot_be_is_said_before_anything_changes() -> None:
         SparseCallback("set", density={"policy": 0.5})
     with pytest.raises(ValueError, match="execution must be"):
         SparseCallback("set", execution="dense")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="at least 1, not 0"):
+        SparseCallback("set", total=0)
     with pytest.raises(ValueError, match=r"DQN has no 'actor'\. Learners: q_net"):
         build("dqn").learn(1, callback=SparseCallback("set", actor="static"))
     with pytest.raises(ValueError, match="net_arch"):
@@ -609,6 +665,87 @@ def test_what_cannot_be_is_said_before_anything_changes() -> None:
     model.__class__ = Other.__mro__[2]  # type: ignore[assignment]
     with pytest.raises(ValueError, match="TD3, DDPG, SAC, DQN, PPO and A2C"):
         SparseCallback("static").init_callback(model)
+
+
+def test_two_callbacks_in_one_learn_are_refused() -> None:
+    """The second one would let go of what the first one keeps sparse."""
+    both = [SparseCallback("static", density=0.3, critic="dense"), SparseCallback("static", density=0.5, actor="dense")]
+    model = build("td3")
+    with pytest.raises(ValueError, match="two were given"):
+        model.learn(60, callback=both)
+    assert type(model.actor.mu) is nn.Sequential
+    model.learn(60, callback=both[0])
+    assert set(both[0].densities()) == {"actor"}
+
+
+def test_a_model_without_hidden_layers_is_not_kept_dense_in_silence() -> None:
+    policy = {"net_arch": {"pi": [], "vf": [16]}}
+    with pytest.raises(ValueError, match="the actor of this model has no weight"):
+        build("ppo", policy_kwargs={"net_arch": []}).learn(32, callback=SparseCallback("set", density=0.2))
+    with pytest.raises(ValueError, match="the actor of this model has no weight"):
+        build("ppo", policy_kwargs=policy).learn(32, callback=SparseCallback("set", density={"actor": 0.2}))
+    callback = SparseCallback("set", density=0.2)
+    build("ppo", policy_kwargs=policy).learn(32, callback=callback)
+    assert set(callback.densities()) == {"critic"}
+
+
+class Trunk(nn.Module):
+    """A network of a user's own, with layers that actor and critic share, and its other layers under these names."""
+
+    latent_dim_pi = latent_dim_vf = 8
+
+    def __init__(self, features: int, actor: str, critic: str) -> None:
+        super().__init__()
+        self.shared, self.names = nn.Linear(features, 8), (actor, critic)
+        for name in self.names:
+            self.add_module(name, nn.Sequential(nn.Linear(8, 8), nn.Tanh()))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.forward_actor(x), self.forward_critic(x)
+
+    def forward_actor(self, x: Tensor) -> Tensor:
+        return self.get_submodule(self.names[0])(self.shared(x))
+
+    def forward_critic(self, x: Tensor) -> Tensor:
+        return self.get_submodule(self.names[1])(self.shared(x))
+
+
+def test_layers_of_a_custom_policy_that_are_not_seen_are_told() -> None:
+    class Custom(ActorCriticPolicy):
+        names: ClassVar = ("policy_net", "value_net")
+
+        def _build_mlp_extractor(self) -> None:
+            self.mlp_extractor = Trunk(self.features_dim, *self.names)
+
+    class Other(Custom):
+        names: ClassVar = ("pi", "vf")
+
+    def model(policy: type[Custom]) -> PPO:
+        return PPO(policy, "CartPole-v1", n_steps=32, batch_size=8, device="cpu")
+
+    with pytest.warns(UserWarning, match=r"left dense: mlp_extractor.shared.weight, which"):
+        model(Custom).learn(32, callback=SparseCallback("set", density=0.3))
+    with pytest.raises(ValueError, match="the actor of this policy has nothing where"):
+        model(Other).learn(32, callback=SparseCallback("set", density=0.3))
+
+
+@pytest.mark.parametrize("execution", ["masked", "sparse"])
+def test_a_policy_may_be_copied_while_it_learns(execution: Any) -> None:
+    copies = []
+
+    class Copy(BaseCallback):
+        def _on_step(self) -> bool:
+            if self.num_timesteps == 40:
+                copies.append((copy.deepcopy(self.model.policy), actions(self.model)))
+            return True
+
+    model = build("td3")
+    model.learn(80, callback=[SparseCallback("ds", density=0.3, execution=execution, schedule={"every": 10}), Copy()])
+    policy, then = copies[0]
+    state = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
+    model.policy.load_state_dict(state)
+    assert np.allclose(actions(model), then, atol=1e-5)
+    policy.critic_target(torch.zeros(1, 3), torch.zeros(1, 1))
 
 
 def test_the_package_does_without_stable_baselines() -> None:

@@ -13,7 +13,7 @@ from registry import Bound
 from sparsity.ask import ask, check_mask, who
 from sparsity.execution.canonical import densified
 from sparsity.rewire import Rewired
-from sparsity.trained import Trained
+from sparsity.trained import Handle, Trained
 from sparsity.weights import as_matrices
 
 SECOND_MOMENTS = ("exp_avg_sq", "max_exp_avg_sq", "square_avg", "acc_delta", "sum", "exp_inf")
@@ -174,6 +174,7 @@ class Masked:
         self._moments, self._rule = moments, target
         self._dense: dict[str, Tensor | None] = {}
         self._planned: list[tuple[MaskedWeight, Rewired, Tensor | float]] = []
+        self._handles: list[Handle] = []
 
     def first(self, weight: MaskedWeight, mask: Tensor) -> Tensor:
         """A layer's first topology."""
@@ -192,9 +193,8 @@ class Masked:
     def _hook(self) -> None:
         """States of sparse execution leave absent connections out; here they are put back."""
         modules = [self.learner.module] + ([self.learner.target.module] if self.learner.target is not None else [])
-        for module in modules:
-            module.register_load_state_dict_pre_hook(_densify)
-        self.optimizer.register_load_state_dict_pre_hook(lambda _, state: densified(state))
+        self._handles = [module.register_load_state_dict_pre_hook(_densify) for module in modules]
+        self._handles.append(self.optimizer.register_load_state_dict_pre_hook(lambda _, state: densified(state)))
 
     def set_masks(self, masks: dict[str, Tensor]) -> None:
         """Take these topologies; what is absent in them becomes zero."""
@@ -267,10 +267,14 @@ class Masked:
             weight.keep_in_target(self._rule)
 
     def detach(self) -> None:
-        """Nothing to take off."""
+        """States are loaded as they are again."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
 
     def densify(self) -> None:
         """Dense already."""
+        self.detach()
 
 
 def _densify(module: nn.Module, state: dict[str, Any], *_: Any) -> None:

@@ -120,13 +120,24 @@ class SavedStates:
             places, numbers = layers[number]
             if number not in eligible and len(places) < shape.size:
                 layers[number] = (owner.all_places(number), owner.dense(number, places, numbers).reshape(-1))
-            elif number in eligible and bool(np.isin(places, owner.all_places(number), assume_unique=True).all()):
-                # Of a dense tensor: zeros are connections too where they are some already.
-                mine = owner.all_places(number)
-                layers[number] = (mine, carried(places, numbers, mine)) if self._was_dense[number] else layers[number]
+            elif number in eligible and self._was_dense[number]:
+                layers[number] = self._of_dense(number, places, numbers)
         values = torch.cat([*(numbers for _, numbers in layers), biases])
         owner.load_values([places for places, _ in layers], values)
         state[f"{prefix}values"] = values
+
+    def _of_dense(self, number: int, places: Places, numbers: Tensor) -> tuple[Places, Tensor]:
+        """A layer of a dense tensor that is not zero in `places`: its connections, if they are no more than there are.
+
+        Zeros are connections too where they are some already. Of more, those stay that are there, unless masks follow
+        that want others.
+        """
+        owner, mine = self._owner, self._owner.all_places(number)
+        if len(places) > len(mine):
+            owner.loaded_weights[number] = places, numbers
+        elif not bool(np.isin(places, mine, assume_unique=True).all()):
+            return places, numbers
+        return mine, carried(places, numbers, mine)
 
     def _load_slow(self, module: nn.Module, state: dict[str, Any], prefix: str, *more: Any) -> None:
         slow = self._owner.slow

@@ -136,6 +136,8 @@ class Sparse:
         self.weights = [SparseWeight(self, numbers[name], self.layers[numbers[name]]) for name in names]
         self.loaded: dict[tuple[int, str], Tensor] = {}
         """Dense moments by layer and key that were loaded since the last step: the masks to read them by may follow."""
+        self.loaded_weights: dict[int, tuple[Places, Tensor]] = {}
+        """Weights of dense tensors by layer, likewise."""
         self._planned: dict[int, Held] = {}
 
     # The start.
@@ -226,7 +228,7 @@ class Sparse:
 
     def anticipate(self, event: bool, dense: bool) -> None:
         """Before gradients form: whether the next step's event asks for those of absent connections."""
-        self.loaded = {}
+        self.loaded, self.loaded_weights = {}, {}
         self.stack.keeps = event and dense
 
     def hold_gradients(self) -> None:
@@ -315,7 +317,7 @@ class Sparse:
         self._places = places
         parameter = self.stack.values
         parameter.grad = None
-        parameter.data = values
+        _give(parameter, values)
         for key, moment in moments.items():
             self.optimizer.state[parameter][key] = moment
         self.stack.adopt(pattern)
@@ -362,7 +364,8 @@ class Sparse:
                 else carried(old, moment[begin:end], places)
                 for key, moment in _moments(state, self._parameter, weight.name)
             }
-            changed[weight.number] = Held(places, carried(old, values, places), moments)
+            weights = carried(*self.loaded_weights.get(weight.number, (old, values)), places)
+            changed[weight.number] = Held(places, weights, moments)
         if changed:
             self.relay(changed)
 
@@ -409,11 +412,24 @@ class Sparse:
         if learner.target is None:
             return
         if not isinstance(getattr(learner.target, "tau", None), float | int):
-            raise ValueError(f"the target of {learner.name} has no attribute `tau`, by which its tail would fade")
+            raise ValueError(
+                f"the target of {learner.name} has no attribute `tau`, by which what is left of dropped connections "
+                "would fade: give a target that has one, or choose masked execution"
+            )
         if [tuple(layer.weight.shape) for layer in layers_of(learner.target.module)] != [
             tuple(layer.weight.shape) for layer in self.layers
         ]:
             raise ValueError(f"target of {learner.name} is shaped unlike the online network")
+
+
+def _give(parameter: Tensor, values: Tensor) -> None:
+    """Other values, of which there may be more or fewer than before.
+
+    As long as an earlier loss is kept, torch goes on to accumulate in a node of the earlier length. It makes a new one
+    where the type has changed.
+    """
+    parameter.data = torch.empty(0, dtype=torch.float16)
+    parameter.data = values
 
 
 def _as_population(shape: Sequence[int]) -> tuple[int, int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,8 +20,8 @@ from sparsity.event import Event
 from sparsity.execution.choice import Execution
 from sparsity.method import Method
 from sparsity.sb3.held import put_into, save_densely, take_out
-from sparsity.sb3.kept import State, fits, packed, unpacked, was_sparse
-from sparsity.sb3.networks import Chain, Network, networks_of
+from sparsity.sb3.kept import State, going_on, packed, was_sparse
+from sparsity.sb3.networks import Chain, Network, networks_of, unknown_weights
 from sparsity.sb3.slow import Bell, Slow
 from sparsity.sb3.words import Choice
 from sparsity.sparsifier import Sparsifier
@@ -38,6 +39,8 @@ class Settings:
     total: int | None
     execution: Execution
     registry: Registry
+    demands_state: bool
+    """Whether the state was given by hand, so that what does not fit is refused; what a model has kept may not fit."""
 
 
 class Attached:
@@ -57,10 +60,13 @@ class Attached:
         before = copy.deepcopy(model.get_parameters())
         try:
             self._attach_all(kept)
+            self._demand_weights()
         except Exception:
             self.detach()
             model.set_parameters(before)
             raise
+        if self.networks:
+            _tell_of_unknown(model)
 
     def settle(self) -> None:
         """Slow copies obey their rule from now on, if they have been moved since they did."""
@@ -117,11 +123,26 @@ class Attached:
         settle = lambda *_: self.settle()  # noqa: E731  (torch marks its hooks, which bound methods do not take)
         self._handles.append(self._model.policy.register_state_dict_pre_hook(settle))
 
+    def _demand_weights(self) -> None:
+        """ValueError where nothing became sparse, or nothing of a learner that was named."""
+        learners = dict.fromkeys(n.learner for n in self.networks)
+        dense = [name for name in learners if not self.connections(name)[1]]
+        for name in dense:
+            if len(dense) == len(learners) or name in self._settings.choice.named:
+                raise ValueError(
+                    f"the {name} of this model has no weight for its method to make sparse, with output layers left "
+                    f"dense: give it hidden layers by policy_kwargs={{'net_arch': [...]}}, or say eligible='all', or "
+                    f"{name}='dense'"
+                )
+
     def _attach(self, network: Network, kept: State | None) -> Sparsifier:
         method, weights = self._settings.choice.of(network.learner), candidate_weights(network.chain)
-        state = unpacked(kept) if kept is not None and kept["method"] == repr(method) else None
-        if state is not None and not fits(state, weights):
-            state = None  # Trained densely since.
+        state, instead = going_on(kept, repr(method), weights)
+        if state is None and self._settings.demands_state:
+            raise ValueError(
+                f"the state that was loaded has {instead} for {network.name}: give the callback the method that the "
+                "state was saved with, and load the model's weights before"
+            )
         if state is None and was_sparse(weights):
             method = replace(method, initial=part("magnitude"), weights=part("ordinary"))
         before = self._values(network) if state is not None else []
@@ -188,6 +209,16 @@ class Attached:
         """Active ones of the sparse weights of a learner, and all."""
         layers = [d for n in self.networks if n.learner == learner for d in self.sparsifiers[n.name].densities()]
         return sum(layer.active for layer in layers), sum(layer.size for layer in layers)
+
+
+def _tell_of_unknown(model: Any) -> None:
+    left = unknown_weights(model)
+    if left:
+        warnings.warn(
+            f"left dense: {', '.join(left)}, which no network has where Stable-Baselines3 has its layers. To make them "
+            "sparse, use sparsity.attach on the modules that they are in",
+            stacklevel=2,
+        )
 
 
 def _chains(network: Network) -> list[Chain]:

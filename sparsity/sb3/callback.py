@@ -50,10 +50,13 @@ class SparseCallback(BaseCallback):  # type: ignore[misc]
         super().__init__(verbose)
         if execution not in ("auto", "masked", "sparse"):
             raise ValueError(f"execution must be 'auto', 'masked' or 'sparse', not {execution!r}")
+        if total is not None and not total >= 1:
+            raise ValueError(f"total is how many updates are planned, at least 1, not {total!r}")
         self._registry = registry or default_registry()
         self._choice = Choice(method, density, changes, self._registry)
         self._seed, self._total, self._execution, self._heard = seed, total, execution, on_event
         self._attached: Attached | None = None
+        self._began: int | None = None
         self._given: State | None = None
         self._state: State = {}
         self._masks: dict[str, Tensor] = {}
@@ -80,7 +83,7 @@ class SparseCallback(BaseCallback):  # type: ignore[misc]
         return self._attached.state_dict() if self._attached is not None else dict(self._state)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """What the next `learn` is to go on from, in place of what its model has kept itself."""
+        """What the next `learn` goes on from, in place of what its model has kept itself; ValueError if it cannot."""
         self._given = dict(state)
 
     def detach(self) -> None:
@@ -97,16 +100,30 @@ class SparseCallback(BaseCallback):  # type: ignore[misc]
     def _init_callback(self) -> None:
         self.detach()
         kept = getattr(self.model, ATTRIBUTE, {})
-        if isinstance(kept, Live):  # Of a `learn` that was interrupted.
-            kept.owner.detach()
-            kept = getattr(self.model, ATTRIBUTE)
+        if isinstance(kept, Live):
+            kept = self._taken_over(kept.owner)
+        if not (self._given or kept):  # Of a new model, though the callback may have served another.
+            self._events.clear()
+            self._grown.clear()
         planned = planned_updates(self.model, self.model._total_timesteps, self.model.num_timesteps)
         seed = self._seed if self._seed is not None else self.model.seed or 0
-        settings = Settings(self._choice, seed, planned, self._total, self._execution, self._registry)
-        self._attached = Attached(self.model, settings, self._given or kept, self._changed)
-        self._given = None
+        by_hand = self._given is not None
+        settings = Settings(self._choice, seed, planned, self._total, self._execution, self._registry, by_hand)
+        self._attached = Attached(self.model, settings, kept if self._given is None else self._given, self._changed)
+        self._given, self._densities = None, {}
         self._look([network.learner for network in self._attached.networks])
+        self._began = self.model.start_time
         setattr(self.model, ATTRIBUTE, Live(self))
+
+    def _taken_over(self, other: SparseCallback) -> State:
+        """The state that a callback leaves whose `learn` was interrupted. ValueError for one of the same `learn`."""
+        other.detach()
+        if other._began == self.model.start_time:
+            raise ValueError(
+                "a model learns with one SparseCallback, and two were given: what learners have of their own goes into "
+                "one, as in SparseCallback('set', density={'actor': 0.5, 'critic': 0.2}, actor='static')"
+            )
+        return other.state_dict()
 
     def _on_rollout_start(self) -> None:
         if self._attached is not None:

@@ -44,7 +44,17 @@ def unpacked(state: Mapping[str, Any]) -> State:
     return {**state, "masks": masks}
 
 
-def fits(state: Mapping[str, Any], weights: Mapping[str, Tensor]) -> bool:
+def going_on(kept: State | None, method: str, weights: Mapping[str, Tensor]) -> tuple[State | None, str]:
+    """The state that a network's training goes on from; where none serves, what there is instead."""
+    if kept is None:
+        return None, "none"
+    if kept["method"] != method:
+        return None, "one of another method or density"
+    state = unpacked(kept)
+    return (state, "") if _fits(state, weights) else (None, "one of other weights")  # Trained densely since.
+
+
+def _fits(state: Mapping[str, Any], weights: Mapping[str, Tensor]) -> bool:
     """Whether a state's masks are those of these weights: all there, shaped alike, and zero where absent."""
     masks: dict[str, Tensor] = state["masks"]
     if not all(name in weights and weights[name].shape == mask.shape for name, mask in masks.items()):

@@ -93,6 +93,15 @@ def networks_of(model: Any) -> tuple[Network, ...]:
     )
 
 
+def unknown_weights(model: Any) -> list[str]:
+    """Names in the policy of weights that its optimisers train, and that lie in none of its networks."""
+    networks = networks_of(model)
+    known = {id(p) for network in networks for p in network.chain.parameters()}
+    groups = [group for network in networks for group in network.optimizer.param_groups]
+    trained = {id(p) for group in groups for p in group["params"]}
+    return [name for name, w in candidate_weights(model.policy).items() if id(w) in trained - known]
+
+
 def _value_based(policy: Any) -> Iterator[Network]:
     modules = policy.q_net, policy.q_net_target
     online, slow = (_chain("q_net", net.q_net, features=net.features_extractor) for net in modules)
@@ -116,9 +125,10 @@ def _on_policy(policy: Any) -> Iterator[Network]:
     pi = policy.features_extractor if shared else policy.pi_features_extractor
     others = {"log_std": policy.log_std} if isinstance(getattr(policy, "log_std", None), nn.Parameter) else {}
     body, heads = policy.mlp_extractor, {"action_net": policy.action_net}
-    yield Network("actor", "actor", _chain("actor", body.policy_net, heads, pi, others), policy.optimizer)
+    chain = _chain("actor", getattr(body, "policy_net", None), heads, pi, others)
+    yield Network("actor", "actor", chain, policy.optimizer)
     vf = None if shared else policy.vf_features_extractor
-    chain = _chain("critic", body.value_net, {"value_net": policy.value_net}, vf)
+    chain = _chain("critic", getattr(body, "value_net", None), {"value_net": policy.value_net}, vf)
     yield Network("critic", "critic", chain, policy.optimizer)
 
 
@@ -146,8 +156,8 @@ def _chain(
 ) -> Chain:
     if not isinstance(body, nn.Sequential):
         raise ValueError(
-            f"the {learner} of this policy is a {type(body).__name__}, where Stable-Baselines3 has an nn.Sequential: "
-            "hang a sparsity.Sparsifier on it instead"
+            f"the {learner} of this policy has {'nothing' if body is None else f'a {type(body).__name__}'} where "
+            "Stable-Baselines3 has an nn.Sequential: keep it sparse by sparsity.attach instead"
         )
     return Chain(body, heads, features, others)
 

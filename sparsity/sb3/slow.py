@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from sparsity.trained import Handle
@@ -37,7 +37,8 @@ class Bell:
             module.register_state_dict_post_hook(partial(_leave_out)),
             module.register_load_state_dict_pre_hook(partial(_put_in)),
         )]  # fmt: skip
-        self._handles.append(slow.register_forward_pre_hook(self.settle))
+        # A copy of the module, such as of the best policy so far, takes no function along with all that it knows.
+        self._handles.append(slow.register_forward_pre_hook(lambda *_: self.settle()))
 
     def after_update(self, hook: Callable[[], None]) -> RemovableHandle:
         """Call `hook` once for every update, by the next time that the copy is read."""
@@ -45,10 +46,10 @@ class Bell:
         self._hooks[handle.id] = hook
         return handle
 
-    def settle(self, *_: Any) -> None:
-        """Treat the copy if it has moved. Takes any arguments, as it hangs on hooks of modules."""
-        number: Tensor = self._modules[1]._parameters[BELL]  # type: ignore[assignment]
-        if bool(number):
+    def settle(self) -> None:
+        """Treat the copy if it has moved."""
+        number = self._modules[1]._parameters.get(BELL)
+        if number is not None and bool(number):
             number.data.zero_()
             for hook in tuple(self._hooks.values()):
                 hook()
