@@ -20,7 +20,8 @@ from studies.share import copy_run
 from studies.store import Store
 
 PAGE: Final = "README.md"
-_REPO: Final = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+_REPO: Final = re.compile(r"(?!.*(--|\.\.))\w([\w.-]*\w)?/(?!.*\.git$)\w([\w.-]{0,94}\w)?", re.ASCII)
+"""What the hub takes."""
 _LICENCE: Final = re.compile(r"[\w.-]+", re.ASCII)
 
 
@@ -31,7 +32,7 @@ def bundle(given: str, store: Store, folder: Path, *, repo: str, licence: str = 
     """
     run, store = find_run(given, store)
     if not _REPO.fullmatch(repo):
-        raise BadInput(f"--repo is {repo!r}; it must be user/name, of letters, digits, '-', '_' and '.'")
+        raise BadInput(f"--repo is {repo!r}; it must be user/name: letters, digits, '_', and single '-' or '.' between")
     if not _LICENCE.fullmatch(licence):
         raise BadInput(f"--license is {licence!r}; it must be one of the hub's identifiers: mit, apache-2.0, ...")
     if folder.exists():

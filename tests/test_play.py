@@ -338,6 +338,23 @@ def test_mujoco_without_opengl_says_what_to_install(lab: Lab, monkeypatch: pytes
     assert not (lab.folder / "film.gif").exists()
 
 
+def test_an_opengl_that_mujoco_does_not_know_is_told_in_a_line(
+    lab: Lab, run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks for the variable when it is imported, whether anything is drawn or not."""
+    import gymnasium
+
+    def imported(*_: object, **__: object) -> None:
+        raise RuntimeError("invalid value for environment variable MUJOCO_GL: bogus")
+
+    monkeypatch.setattr(gymnasium, "make", imported)
+    monkeypatch.setenv("MUJOCO_GL", "bogus")
+    monkeypatch.delitem(sys.modules, "mujoco", raising=False)
+    answer = lab("play", run)
+    assert (answer.code, len(answer.errors)) == (2, 1), answer
+    assert "mujoco cannot be imported with MUJOCO_GL='bogus'" in answer.errors[0]
+
+
 HALF_CHEETAH = """
 import sys
 import numpy as np
