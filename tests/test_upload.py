@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -36,9 +37,17 @@ class Hub:
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.files: set[str] = set()
         self.refuses = False
+        self.there: list[str] = []
+        self.public = False
 
     def create_repo(self, repo_id: str, **how: Any) -> None:
         self.calls.append(("create", {"repo_id": repo_id, **how}))
+
+    def model_info(self, repo_id: str) -> Any:
+        return SimpleNamespace(private=not self.public)
+
+    def list_repo_files(self, repo_id: str, **how: Any) -> list[str]:
+        return self.there
 
     def upload_folder(self, *, folder_path: Path, **how: Any) -> str:
         if self.refuses:
@@ -70,6 +79,24 @@ def test_a_run_is_uploaded_whole_with_its_page(store: tuple[Path, str], hub: Hub
     written = {path.name for path in (store[0] / "runs" / store[1]).iterdir() if path.is_file()} - {"lock"}
     assert hub.files == {"README.md"} | {f"runs/{store[1]}/{name}" for name in written}
     assert "secret" not in answer.out + answer.err
+
+
+def test_an_earlier_run_is_replaced_and_nothing_else_is(store: tuple[Path, str], hub: Hub) -> None:
+    hub.there = [".gitattributes", "README.md", "runs/0123456789abcdef/weights.safetensors"]
+    assert uploading(store, "--repo", "me/painted").code == 0
+    hub.calls, hub.there = [], ["README.md", "model.safetensors"]
+    answer = uploading(store, "--repo", "me/painted")
+    assert (answer.code, [name for name, _ in hub.calls]) == (2, ["create"])
+    assert "me/painted holds something else (model.safetensors): give another name" in answer.err
+
+
+def test_what_was_asked_to_be_private_goes_into_no_public_repository(store: tuple[Path, str], hub: Hub) -> None:
+    """The hub leaves one that is there as it is, whatever is asked when it is made."""
+    hub.public = True
+    answer = uploading(store, "--repo", "me/painted", "--private")
+    assert (answer.code, [name for name, _ in hub.calls]) == (2, ["create"])
+    assert "me/painted is there already, and public" in answer.err
+    assert uploading(store, "--repo", "me/painted").code == 0
 
 
 def test_what_was_downloaded_verifies_and_plays(store: tuple[Path, str], tmp_path: Path) -> None:
