@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -137,6 +139,12 @@ def _made(env_id: str, **drawing: Any) -> gymnasium.Env[Any, Any]:
             advice = f"needs mujoco-py, which is no longer to be had; use {name}-v4 or {name}-v5"
             raise EnvironmentRefused(f"{env_id!r} {advice}") from error
         raise EnvironmentRefused(f"{env_id!r} needs a package that cannot be imported: {error}") from error
+    except (AttributeError, RuntimeError) as error:
+        chosen = os.environ.get("MUJOCO_GL")  # Read when mujoco is imported, whether anything is drawn or not.
+        if chosen is None or "mujoco" in sys.modules:
+            raise
+        advice = "Unset it, or name a library that is there: egl, osmesa, glfw"
+        raise EnvironmentRefused(f"mujoco cannot be imported with MUJOCO_GL={chosen!r}: {error}. {advice}") from error
 
 
 @contextmanager

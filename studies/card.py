@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
+from sparsity import Method
 from studies.contents import Run, part_words
 from studies.formats import in_markdown
 from studies.play import spread
@@ -53,8 +54,15 @@ def _opening(run: Run, store: Store) -> str:
     cells = [cell for name in store.studies() for cell in store.cells(name)]
     labels = sorted({clean(cell["label"]) for cell in cells if cell["run"] == run.id})
     called = f" ({', '.join(map(in_markdown, labels))})" if labels else ""
-    kind = "sparse" if any(method.sparse for method in run.methods.values()) else "dense"
-    return f"A {kind} policy for `{run.env}`{called}, trained by {PROJECT}."
+    return f"A {_kind(run)} for `{run.env}`{called}, trained by {PROJECT}."
+
+
+def _kind(run: Run) -> str:
+    """Which networks are sparse: the policy is the actor, and a sparse critic makes no sparse policy."""
+    sparse = [name for name, method in run.methods.items() if method.sparse]
+    if "actor" in sparse or len(sparse) == len(run.methods):
+        return "sparse policy"
+    return f"dense policy, beside a sparse {' and '.join(sparse)}," if sparse else "dense policy"
 
 
 def _facts(run: Run, record: Record) -> list[tuple[str, object]]:
@@ -64,13 +72,26 @@ def _facts(run: Run, record: Record) -> list[tuple[str, object]]:
         ("agent", run.agent.name),
         ("return", f"{_last(record)} of the last evaluation (mean ± standard error)"),
         ("untrained", spread(tuple(record.episodes[0]))),
-        ("weights kept", f"{100 * result['realised_density']:.1f} %: {result['parameters']:,} parameters"),
-        ("training FLOPs", f"{result['flops_ratio']:.3f} of the dense agent's"),
+        (f"weights kept, of {' and '.join(run.methods)}", _kept(result)),
+        ("training FLOPs", _flops(result)),
         ("environment steps", f"{run.steps:,}"),
         ("seed", run.seed),
         ("execution", run.execution),
         ("run", run.id),
     ]
+
+
+def _kept(result: Mapping[str, Any]) -> str:
+    return f"{100 * result['realised_density']:.1f} %: {result['parameters']:,} parameters"
+
+
+def _flops(result: Mapping[str, Any]) -> str:
+    """A share of the dense agent's; with the dense gradients as well where the method asks for any."""
+    sparse, whole = result["flops_ratio"], result["training_flops_ratio"]
+    told = f"{sparse:.3f} of the dense agent's"
+    if whole is None or f"{whole:.3f}" == f"{sparse:.3f}":
+        return told
+    return f"{told}, {whole:.3f} with the dense gradients that the method asks for"
 
 
 def _caution(run: Run, record: Record) -> str:
@@ -97,11 +118,17 @@ def _settings(run: Run) -> str:
     for learner, method in run.methods.items():
         chosen = method.parts()
         rows += [(f"{learner}, {field}", _said(part_words(chosen[field]))) for field in SHOWN if method.sparse]
-        rows += [] if method.sparse else [(learner, "dense")]
+        rows += [] if method.sparse else [(learner, _dense(method))]
     rows += [
         (key, f"not of sparsity-rl; SHA-256 of its source {digest[:16]}...") for key, digest in run.foreign.items()
     ]
     return _table(rows) + "\n\n`contents.json` has every setting; equal contents are the same run."
+
+
+def _dense(method: Method) -> str:
+    if method.network != "shrunk":
+        return "dense"
+    return f"dense, its layers narrowed to the parameters that {_said(part_words(method.allocation))} would leave"
 
 
 def _said(words: dict[str, object]) -> str:

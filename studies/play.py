@@ -86,9 +86,9 @@ def play(
             if problem := lacking(env):
                 raise BadInput(problem)
             follow(env)
-            with recording(env, video) as recorded:
+            with recording(env, video) as (recorded, film):
                 returns, lengths = evaluate(agent, recorded, **how)
-            drawn = f"{video.path}: {recorded.frames:,} frames of {recorded.shape[0]} x {recorded.shape[1]}"
+            drawn = f"{video.path}: {film.frames:,} frames of {film.size[0]} x {film.size[1]}"
         keeps = any(layer is not None for layer in environment_state(env)["layers"])
         changed = drift(record.world, world(registry, device_here(run)))
     return Played(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from registry import Registry, nearest
 from rl.agent import Agent
-from rl.checkpoint import load_weights
+from rl.checkpoint import WeightsRefused, load_weights
 from studies.build import attach, build_agent
 from studies.contents import Run, foreign_sources
 from studies.problems import BadInput
@@ -38,10 +38,10 @@ def find_run(given: str, store: Store) -> tuple[Run, Store]:
 def policy_of(run: Run, store: Store, sizes: tuple[int, int], registry: Registry) -> Agent:
     """The run's agent with the weights that it ended with, as dense modules on the CPU: nothing hangs on it.
 
-    `sizes` are the numbers of observations and actions. WeightsRefused if the file is not of such an agent.
+    `sizes` are the numbers of observations and actions. Damaged if the file is not of such an agent.
     """
     agent, _ = build_agent(replace(run, execution="masked", device="cpu"), sizes, registry)
-    load_weights(store.run_folder(run.id) / WEIGHTS, agent)
+    _load(agent, run, store)
     return agent
 
 
@@ -49,13 +49,20 @@ def policy_of_its_own(run: Run, store: Store, sizes: tuple[int, int], registry: 
     """The run's agent as it was at its end, in the run's own execution: it acts as it did, to the last bit.
 
     Dense modules with the same weights add up in another order, and a simulator makes much of a last bit. One of a GPU
-    that is not here acts on the CPU.
+    that is not here acts on the CPU. Damaged if the file is not of such an agent.
     """
     here = replace(run, device=device_here(run))
     agent, _ = build_agent(here, sizes, registry)
     attach(agent, here, registry)
-    load_weights(store.run_folder(run.id) / WEIGHTS, agent)
+    _load(agent, run, store)
     return agent
+
+
+def _load(agent: Agent, run: Run, store: Store) -> None:
+    try:
+        load_weights(store.run_folder(run.id) / WEIGHTS, agent)
+    except WeightsRefused as error:  # Its seal is whole: another's file, or an environment that has changed its sizes.
+        raise Damaged(f"run {run.id} has weights of another agent: {error}") from error
 
 
 def device_here(run: Run) -> str:

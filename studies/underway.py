@@ -71,7 +71,7 @@ class Underway:
             if diagnostics:
                 looking = Diagnostics(folder, self._agent, self._account, self._replay, run)
                 self._looking = stack.enter_context(closing(looking))
-            named = [registry.bind("logger", part(name)) for name in ("csv", *loggers)]
+            named = [registry.bind("logger", part(name)) for name in dict.fromkeys(("csv", *loggers))]
             self._loggers = [stack.enter_context(closing(logger(folder=folder, run=run))) for logger in named]
             columns = ("step", "updates", "returns", "lengths")
             self._evaluations = stack.enter_context(closing(Rows(folder / EVALUATIONS, columns)))

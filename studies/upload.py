@@ -20,7 +20,8 @@ from studies.share import copy_run
 from studies.store import Store
 
 PAGE: Final = "README.md"
-_REPO: Final = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+_REPO: Final = re.compile(r"(?!.*(--|\.\.))\w([\w.-]*\w)?/(?!.*\.git$)\w([\w.-]{0,94}\w)?", re.ASCII)
+"""What the hub takes."""
 _LICENCE: Final = re.compile(r"[\w.-]+", re.ASCII)
 
 
@@ -31,7 +32,7 @@ def bundle(given: str, store: Store, folder: Path, *, repo: str, licence: str = 
     """
     run, store = find_run(given, store)
     if not _REPO.fullmatch(repo):
-        raise BadInput(f"--repo is {repo!r}; it must be user/name, of letters, digits, '-', '_' and '.'")
+        raise BadInput(f"--repo is {repo!r}; it must be user/name: letters, digits, '_', and single '-' or '.' between")
     if not _LICENCE.fullmatch(licence):
         raise BadInput(f"--license is {licence!r}; it must be one of the hub's identifiers: mit, apache-2.0, ...")
     if folder.exists():
@@ -78,6 +79,7 @@ def _sent(folder: Path, repo: str, private: bool) -> str:
     try:
         api: Any = huggingface_hub.HfApi(library_name="sparsity-rl")
         api.create_repo(repo, repo_type="model", private=private, exist_ok=True)
+        _demand_ours(api, repo, private)
         sent = api.upload_folder(
             repo_id=repo,
             repo_type="model",
@@ -85,9 +87,21 @@ def _sent(folder: Path, repo: str, private: bool) -> str:
             delete_patterns="runs/*",
             commit_message="A run of sparsity-rl",
         )
+    except BadInput:
+        raise
     except Exception as error:  # Of the hub's or of the network: whatever it is, the run is where it was.
         raise BadInput(f"the hub did not take it: {type(error).__name__}: {error}") from error
     return str(sent)
+
+
+def _demand_ours(api: Any, repo: str, private: bool) -> None:
+    """BadInput if a repository that was there holds something else, or is public where it should be private."""
+    if private and not api.model_info(repo).private:
+        raise BadInput(f"{repo} is there already, and public: make it private on the hub, or leave --private out")
+    files = api.list_repo_files(repo, repo_type="model")
+    others = sorted(name for name in files if name not in (PAGE, ".gitattributes") and not name.startswith("runs/"))
+    if others:
+        raise BadInput(f"{repo} holds something else ({', '.join(others[:3])}): give another name")
 
 
 @contextmanager

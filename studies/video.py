@@ -1,4 +1,4 @@
-"""What an environment looks like, frame by frame, in a file: MP4 by ffmpeg, GIF by pillow, whole or not at all."""
+"""What an environment looks like, frame by frame, in a file that is whole or not there."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import importlib.util
 import os
 import re
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rl.files import sync
+from studies.film import WRITERS, Frame, Writer
 from studies.problems import BadInput
 
 if TYPE_CHECKING:
@@ -23,11 +23,6 @@ if TYPE_CHECKING:
 
 FRAMES: Final = 30.0
 """Frames a second where an environment does not say its own."""
-COLOURS: Final = 128
-"""Of a GIF's frame: it holds 256 at most, and half of them are a smaller file that looks the same."""
-
-Frame = NDArray[np.uint8]
-"""(height, width, 3)."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +52,8 @@ class Video:
         problems = [f"--video-{name} must be at least 1" for name in ("episodes", "every") if getattr(self, name) < 1]
         problems += ["--video-steps must be at least 1, or 0 for whole episodes"] if self.steps < 0 else []
         problems += [] if self.size is None or min(self.size) >= 2 else ["--size must be at least 2x2"]
-        if self.path.suffix not in _WRITERS:
-            problems.append(f"--video {self.path} must end in {' or '.join(_WRITERS)}")
+        if self.path.suffix not in WRITERS:
+            problems.append(f"--video {self.path} must end in {' or '.join(WRITERS)}")
         if not self.path.parent.is_dir():
             problems.append(f"--video {self.path}: there is no folder {self.path.parent}")
         elif self.path.exists() and (not self.replace or not self.path.is_file()):
@@ -87,67 +82,13 @@ def _size(text: str | None) -> tuple[int, int] | None:
     return int(found[1]), int(found[2])
 
 
-class Writer(Protocol):
-    """Takes frames one by one; the file is whole once it is closed."""
-
-    def add(self, frame: Frame) -> None: ...
-    def close(self) -> None: ...
-
-
-class _Mp4:
-    """H.264 as browsers and papers' sites play it."""
-
-    def __init__(self, path: Path, per_second: float) -> None:
-        self._path, self._per_second = path, per_second
-        self._ffmpeg: Any = None
-
-    def add(self, frame: Frame) -> None:
-        even = np.ascontiguousarray(frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2])  # Its colours need it.
-        if self._ffmpeg is None:
-            from imageio_ffmpeg import write_frames
-
-            size = even.shape[1], even.shape[0]
-            how = {"codec": "libx264", "macro_block_size": 1, "quality": 7, "ffmpeg_log_level": "error"}
-            self._ffmpeg = write_frames(str(self._path), size, fps=self._per_second, **how)
-            self._ffmpeg.send(None)
-        self._ffmpeg.send(even)
-
-    def close(self) -> None:
-        if self._ffmpeg is not None:
-            self._ffmpeg.close()
-
-
-class _Gif:
-    """Repeated for ever. Frames are kept until the end, a byte a pixel."""
-
-    def __init__(self, path: Path, per_second: float) -> None:
-        self._path, self._per_second = path, per_second
-        self._frames: list[Any] = []
-
-    def add(self, frame: Frame) -> None:
-        from PIL import Image
-
-        self._frames.append(Image.fromarray(frame).quantize(COLOURS, dither=Image.Dither.NONE))
-
-    def close(self) -> None:
-        if self._frames:
-            first, *others = self._frames
-            first.save(self._path, save_all=True, append_images=others, loop=0, duration=round(1000 / self._per_second))
-
-
-_WRITERS: Mapping[str, Callable[[Path, float], Writer]] = {".mp4": _Mp4, ".gif": _Gif}
-
-
 class Recorded:
     """An environment that is drawn as it goes: training and evaluating see no difference."""
 
     def __init__(self, env: Any, writer: Writer, video: Video) -> None:
         self._env, self._writer, self._video = env, writer, video
         self._episode = self._step = 0
-        self.frames = 0
-        """Drawn so far."""
-        self.shape: tuple[int, int] = (0, 0)
-        """Width and height of a frame."""
+        self._shape: tuple[int, ...] = ()
 
     @property
     def action_space(self) -> Any:
@@ -170,7 +111,9 @@ class Recorded:
         if self._episode > video.episodes or step % video.every or (video.steps and step > video.steps):
             return
         frame = _frame(self._env)
-        self.frames, self.shape = self.frames + 1, (frame.shape[1], frame.shape[0])
+        self._shape = self._shape or frame.shape
+        if frame.shape != self._shape:
+            raise BadInput(f"the environment draws {_said(frame)} after {self._shape}: a video has one size")
         self._writer.add(frame)
 
 
@@ -196,14 +139,13 @@ def per_second(env: Any, video: Video) -> float:
 
 
 @contextmanager
-def recording(env: Any, video: Video) -> Iterator[Recorded]:
-    """The environment as it is drawn, while it lasts; the file stands under its name once all went well."""
+def recording(env: Any, video: Video) -> Iterator[tuple[Recorded, Writer]]:
+    """The environment as it is drawn, while it lasts, and what writes it; the file has its name once all went well."""
     temporary = video.path.with_name(f".{uuid.uuid4().hex[:12]}.tmp{video.path.suffix}")
-    writer = _WRITERS[video.path.suffix](temporary, per_second(env, video))
+    writer = WRITERS[video.path.suffix](temporary, per_second(env, video))
     try:
         try:
-            recorded = Recorded(env, writer, video)
-            yield recorded
+            yield Recorded(env, writer, video), writer
         finally:
             writer.close()
         sync(temporary)

@@ -19,7 +19,7 @@ def world(registry: Registry, device: str) -> dict[str, Any]:
     import torch
 
     plugins = {
-        str(entry.origin): entry.source_hash
+        _without_folders(str(entry.origin)): entry.source_hash
         for kind in ("prune", "grow", "agent", "method", "schedule", "budget", "target", "moments", "wrapper")
         for entry in registry.entries(kind)
         if not entry.origin.in_tree
@@ -34,6 +34,11 @@ def world(registry: Registry, device: str) -> dict[str, Any]:
         "platform": f"{sys.platform} {platform.machine()}",
         "host": os.uname().nodename,
     }
+
+
+def _without_folders(origin: str) -> str:
+    """A plugin by the name of its file: results are given away, and where files lie at home is nobody's business."""
+    return origin.rpartition(os.sep)[2] if origin.endswith(".py") else origin
 
 
 def _version(library: str) -> str | None:

@@ -8,14 +8,17 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from exports import policy_in, session_of
 from lab import ENV, FILE, REGISTRY, Lab, a_lab, no_figures  # noqa: F401
 
+from registry import part
 from rl import evaluate, make
 from rl.agent import Agent
 from rl.environment import action_space
 from rl.environment import check as check_environment
-from sparsity.export import FORMATS
+from sparsity.export import FORMATS, Unexportable
+from studies.export import _compare, actor_network
 from studies.policies import find_run, policy_of
 from studies.store import WEIGHTS, Store
 
@@ -162,6 +165,34 @@ def test_a_run_exported_twice_is_the_same_bytes(lab: Lab) -> None:
     assert lab("export", lab.store / "runs" / run_id, "--to", "scipy", "--out", "b").code == 0
     for each in (folder, Path("b")):
         assert first == {path.name: path.read_bytes() for path in each.iterdir()}
+
+
+def test_a_run_that_a_study_calls_otherwise_since_is_written_anew(lab: Lab) -> None:
+    run_id = trained(lab)
+    assert lab("export", run_id, "--to", "scipy").code == 0
+    for file in (lab.store / "studies").glob("*/cells.json"):
+        file.unlink()
+    answer = lab("export", run_id, "--to", "scipy")
+    assert answer.code == 0, answer.err
+    assert policy_in(Path("exports", run_id, "scipy")).about["method"] is None
+    assert lab("export", run_id, "--to", "safetensors", "--out", Path("exports", run_id, "scipy")).code == 2
+
+
+def test_large_weights_that_cancel_are_told_from_an_agent_that_does_more() -> None:
+    """Rounding alone moves their actions by more than 1e-5."""
+    made = REGISTRY.bind("agent", part("td3", actor_hidden=(256, 256), critic_hidden=(2,)))
+    how: dict[str, Any] = {"seed": 0, "device": torch.device("cpu"), "dtype": torch.float32}
+    agent = made(observation_size=376, action_size=17, **how)
+    actor = next(each.module for each in agent.learners() if each.name == "actor")
+    with torch.no_grad():
+        for parameter in actor.parameters():
+            parameter.mul_(10)
+    network = actor_network(agent)
+    _compare(agent, network)
+    with torch.no_grad():
+        actor.head.weight[3] *= -1
+    with pytest.raises(Unexportable, match="acts otherwise"):
+        _compare(agent, network)
 
 
 def test_what_cannot_be_exported_is_told_and_nothing_is_written(lab: Lab, tmp_path: Path) -> None:

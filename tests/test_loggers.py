@@ -117,6 +117,13 @@ def test_tensorboard_shows_what_the_files_hold(tmp_path: Path) -> None:
     assert len(shown["evaluation_return"]) == 5
 
 
+def test_a_logger_that_is_named_twice_writes_once(tmp_path: Path) -> None:
+    """`csv` is always there, and `training.csv` is a file that the run answers for."""
+    for name, loggers in (("run", []), ("again", ["csv", "csv"])):
+        assert list(carried_out(tmp_path / name, loggers))
+    assert (tmp_path / "again" / "training.csv").read_bytes() == (tmp_path / "run" / "training.csv").read_bytes()
+
+
 def test_a_run_that_goes_on_has_every_step_in_tensorboard_once(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     resumed = stopped_and_resumed(tmp_path, ["tensorboard"])

@@ -131,14 +131,47 @@ def test_a_video_shows_every_step_at_the_environment_s_pace(lab: Lab, run: str, 
     path = lab.folder / f"film{suffix}"
     answer = lab("play", run, "--video", path, "--episodes", "2")
     assert answer.code == 0, answer.err
-    assert f"film{suffix}: {LENGTH + 1} frames of {SIDE} x {SIDE}" in answer.out
     pace, frames = frames_of(path)
     even = SIDE // 2 * 2 if suffix == ".mp4" else SIDE
+    assert f"film{suffix}: {LENGTH + 1} frames of {even} x {even}" in answer.out
     assert (pace, len(frames), frames[0].shape) == (25, LENGTH + 1, (even, even, 3))
     for at, frame in enumerate(frames):
         assert frame[:, 4 * at + 3].mean() > 230, "the column is where it was"
         assert frame[:, (4 * at + 20) % even].mean(0) == pytest.approx([200, 0, 0], abs=25)
     assert [each.name for each in lab.folder.iterdir() if "tmp" in each.name] == []
+
+
+@pytest.mark.parametrize(("fps", "frames"), [(20, 7), (30, 7), (67, 4), (125, 3), (1000, 1)])
+def test_a_gif_is_never_faster_than_what_shows_it_and_runs_as_long_as_the_episode(
+    lab: Lab, run: str, fps: int, frames: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A frame of one hundredth of a second, or of none, is shown for ten by browsers: Hopper has 125 a second."""
+    from painted import Painted
+    from PIL import Image, ImageSequence
+
+    monkeypatch.setitem(Painted.metadata, "render_fps", fps)
+    path = lab.folder / "film.gif"
+    answer = lab("play", run, "--video", path)
+    assert f"film.gif: {frames} frames of" in answer.out, answer.err
+    with Image.open(path) as gif:
+        paces = [frame.info["duration"] for frame in ImageSequence.Iterator(gif)]
+    assert (len(paces), min(paces) >= 20) == (frames, True)
+    assert sum(paces) == pytest.approx(max(1000 * (LENGTH + 1) / fps, 20), abs=15)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".gif"])
+def test_pictures_that_change_their_size_are_told(
+    lab: Lab, run: str, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from painted import Painted
+
+    if suffix == ".mp4":
+        pytest.importorskip("imageio_ffmpeg")
+    paint = Painted.render
+    monkeypatch.setattr(Painted, "render", lambda self: paint(self)[: SIDE - 4 * self.at])
+    answer = lab("play", run, "--video", lab.folder / f"film{suffix}")
+    assert (answer.code, "draws uint8 of (29, 33, 3) after (33, 33, 3)" in answer.err) == (2, True), answer
+    assert not (lab.folder / f"film{suffix}").exists()
 
 
 @pytest.mark.parametrize("words", [(), ("--seed", "3"), ("--explore",)])
@@ -303,6 +336,23 @@ def test_mujoco_without_opengl_says_what_to_install(lab: Lab, monkeypatch: pytes
     assert answer.code == 2
     assert "apt install libegl1 libgl1-mesa-dri, or libosmesa6" in answer.errors[0]
     assert not (lab.folder / "film.gif").exists()
+
+
+def test_an_opengl_that_mujoco_does_not_know_is_told_in_a_line(
+    lab: Lab, run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks for the variable when it is imported, whether anything is drawn or not."""
+    import gymnasium
+
+    def imported(*_: object, **__: object) -> None:
+        raise RuntimeError("invalid value for environment variable MUJOCO_GL: bogus")
+
+    monkeypatch.setattr(gymnasium, "make", imported)
+    monkeypatch.setenv("MUJOCO_GL", "bogus")
+    monkeypatch.delitem(sys.modules, "mujoco", raising=False)
+    answer = lab("play", run)
+    assert (answer.code, len(answer.errors)) == (2, 1), answer
+    assert "mujoco cannot be imported with MUJOCO_GL='bogus'" in answer.errors[0]
 
 
 HALF_CHEETAH = """

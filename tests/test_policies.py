@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from lab import ENV, REGISTRY, Lab, a_lab, in_this_process, no_figures  # noqa: 
 from rl.environment import check
 from rl.streams import stream
 from studies.build import attach, build_agent
-from studies.policies import find_run, policy_of
+from studies.policies import find_run, policy_of, policy_of_its_own
 from studies.problems import BadInput
 from studies.share import share
 from studies.store import WEIGHTS, Damaged, Store
@@ -99,6 +100,15 @@ def test_a_damaged_run_is_not_taken(lab: Lab, store: Store) -> None:
     file.write_bytes(file.read_bytes()[:-1] + b"?")
     with pytest.raises(Damaged, match="not as it was written"):
         find_run(id_of(lab, "set"), store)
+
+
+@pytest.mark.parametrize("made", [policy_of, policy_of_its_own])
+def test_an_environment_of_other_sizes_has_no_policy_here(lab: Lab, store: Store, made: Callable[..., object]) -> None:
+    """It may have changed with its library since the run."""
+    run, _ = find_run(id_of(lab, "set"), store)
+    observations, actions = check(ENV)
+    with pytest.raises(Damaged, match=f"run {run.id} has weights of another agent"):
+        made(run, store, (observations + 1, actions), REGISTRY)
 
 
 def test_a_run_that_is_not_done_has_no_policy(lab: Lab, store: Store) -> None:

@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -36,9 +37,17 @@ class Hub:
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.files: set[str] = set()
         self.refuses = False
+        self.there: list[str] = []
+        self.public = False
 
     def create_repo(self, repo_id: str, **how: Any) -> None:
         self.calls.append(("create", {"repo_id": repo_id, **how}))
+
+    def model_info(self, repo_id: str) -> Any:
+        return SimpleNamespace(private=not self.public)
+
+    def list_repo_files(self, repo_id: str, **how: Any) -> list[str]:
+        return self.there
 
     def upload_folder(self, *, folder_path: Path, **how: Any) -> str:
         if self.refuses:
@@ -72,6 +81,24 @@ def test_a_run_is_uploaded_whole_with_its_page(store: tuple[Path, str], hub: Hub
     assert "secret" not in answer.out + answer.err
 
 
+def test_an_earlier_run_is_replaced_and_nothing_else_is(store: tuple[Path, str], hub: Hub) -> None:
+    hub.there = [".gitattributes", "README.md", "runs/0123456789abcdef/weights.safetensors"]
+    assert uploading(store, "--repo", "me/painted").code == 0
+    hub.calls, hub.there = [], ["README.md", "model.safetensors"]
+    answer = uploading(store, "--repo", "me/painted")
+    assert (answer.code, [name for name, _ in hub.calls]) == (2, ["create"])
+    assert "me/painted holds something else (model.safetensors): give another name" in answer.err
+
+
+def test_what_was_asked_to_be_private_goes_into_no_public_repository(store: tuple[Path, str], hub: Hub) -> None:
+    """The hub leaves one that is there as it is, whatever is asked when it is made."""
+    hub.public = True
+    answer = uploading(store, "--repo", "me/painted", "--private")
+    assert (answer.code, [name for name, _ in hub.calls]) == (2, ["create"])
+    assert "me/painted is there already, and public" in answer.err
+    assert uploading(store, "--repo", "me/painted").code == 0
+
+
 def test_what_was_downloaded_verifies_and_plays(store: tuple[Path, str], tmp_path: Path) -> None:
     folder = tmp_path / "given"
     assert uploading(store, "--repo", "me/painted", "--dry-run", "--to", folder).code == 0
@@ -103,6 +130,28 @@ def test_the_page_has_the_numbers_of_the_run(store: tuple[Path, str]) -> None:
     assert record.world["host"] not in page
     assert "hf download me/painted --local-dir painted\nsparsity play ./painted\n" in page
     assert "trained by sparsity-rl" in page
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        ("dense", ["A dense policy for", "| actor | dense |"]),
+        ("dense_small", ["A dense policy for", "| actor | dense, its layers narrowed to the parameters that "]),
+        ("rigl", ["A sparse policy for", "with the dense gradients that the method asks for"]),
+        ("set", ["A sparse policy for", "| weights kept, of actor and critic |", " of the dense agent's |"]),
+        ("critic", ["A dense policy, beside a sparse critic, for", "| actor | dense |"]),
+    ],
+)
+def test_the_page_says_what_is_sparse(lab: Lab, method: str, said: list[str]) -> None:
+    row = '{ base = "set", actor = { base = "dense" } }' if method == "critic" else f'{{ base = "{method}" }}'
+    study = (
+        f'agents=["td3"]\nenvs=["{ID}"]\nseeds=1\nsteps=120\nwarmup=40\nrandom_episodes=0\ndensities=[0.5]\n'
+        f'[all]\nschedule = {{ every = 20 }}\n[methods]\n"it" = {row}\n[settings.td3]\nbatch_size=8\nhidden=[8, 8]\n'
+    )
+    assert lab.study(study).code == 0
+    page = lab("upload", lab.folder_of("it", name="study").name, "--repo", "me/it", "--dry-run").out
+    for words in said:
+        assert words in page.replace("\\", ""), page
 
 
 def test_the_hub_can_read_the_page_s_head(store: tuple[Path, str]) -> None:
@@ -152,6 +201,10 @@ def test_what_stands_in_the_way_of_an_upload_is_told(
     [
         (("--repo", "painted"), "--repo is 'painted'; it must be user/name"),
         (("--repo", "me/a b"), "it must be user/name"),
+        (("--repo", "../.."), "it must be user/name"),
+        (("--repo", "me/-p"), "it must be user/name"),
+        (("--repo", "me/a--b"), "it must be user/name"),
+        (("--repo", "me/p.git"), "it must be user/name"),
         (("--repo", "me/p", "--license", "my own"), "--license is 'my own'"),
         (("--repo", "me/p", "--to", "no/such/place"), "there is no folder no/such"),
         (("--repo", "me/p", "--to", "."), "is there already"),
@@ -179,7 +232,10 @@ def test_a_run_with_a_plugin_says_that_it_needs_it(lab: Lab) -> None:
     )
     assert lab.study(study, "--plugin", plugin).code == 0
     run = lab.folder_of("mine", name="study")
-    page = lab("upload", run.name, "--repo", "me/mine", "--dry-run").out
+    page = lab("upload", run.name, "--repo", "me/mine", "--dry-run", "--to", lab.folder / "given").out
+    sent = b"".join(path.read_bytes() for path in (lab.folder / "given").rglob("*") if path.is_file())
+    assert b"mine.py" in sent, "in the run's world"
+    assert str(lab.folder).encode() not in sent, "the folders that it lies in are not given away"
     assert "sparsity play ./mine --plugin FILE_OF_mine.py" in page
     digest = json.loads((run / "contents.json").read_text())["foreign"]["prune/mine"]
     assert f"not of sparsity-rl; SHA-256 of its source {digest[:16]}" in page.replace("\\", "")

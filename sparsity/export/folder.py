@@ -55,7 +55,8 @@ def export(
 
     `low` and `high` are the bounds of the environment's actions and `dtype` their type, None where nobody knows them;
     `about` is any JSON, kept in the files. Equal networks and words give equal bytes. Unexportable, or Occupied, before
-    anything is written; a folder that an export with the same words has written is written anew.
+    anything is written; a folder that an export of the same `run`, or else with the same words, has written is written
+    anew.
     """
     if to not in FORMATS:
         raise ValueError(f"no format named {to!r}. Known: {', '.join(FORMATS)}")
@@ -101,7 +102,7 @@ def _version(library: str) -> str | None:
 
 
 def _write(folder: Path, files: Mapping[str, bytes], card: Mapping[str, Any]) -> None:
-    """A new folder appears with all of its files; in an empty one, or one of the same words, each appears whole."""
+    """A new folder appears with all of its files; in an empty one, or one of our own, each appears whole."""
     if folder.exists():
         _check_own(folder, card)
         for name, data in files.items():  # The card first: by it a later export knows the folder, whatever happens now.
@@ -135,14 +136,14 @@ def _write_synced(path: Path, data: bytes) -> None:
 
 
 def _check_own(folder: Path, card: Mapping[str, Any]) -> None:
-    """Occupied unless it is empty, or an export of the same words, format and compaction wrote it."""
+    """Occupied unless it is empty, or an export of the same network, format and compaction wrote it."""
     if not folder.is_dir():
         raise Occupied(f"{folder} is a file: give another folder")
     if not any(folder.iterdir()):
         return
     try:
         found = json.loads((folder / CARD).read_bytes())
-        own = all(found[key] == json.loads(json.dumps(card[key])) for key in ("format", "compacted", "words"))
+        own = _identity(found) == _identity(json.loads(json.dumps(card)))
     except (OSError, ValueError, KeyError, TypeError):
         raise Occupied(f"{folder} is not empty and holds no export: give another folder") from None
     if not own:
@@ -151,3 +152,10 @@ def _check_own(folder: Path, card: Mapping[str, Any]) -> None:
         raise Occupied(
             f"{folder} holds another export: {run} as {found['format']}, {how}. Remove it, or give another folder"
         )
+
+
+def _identity(card: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What tells exports apart. Of a run other words may change, as what studies call its method does."""
+    words = card["words"]
+    run = words.get("run") if isinstance(words, dict) else None
+    return card["format"], card["compacted"], words if run is None else run

@@ -80,9 +80,14 @@ class Network:
 
     def single_precision(self) -> Network:
         """The same in float32, in which every format holds it."""
-        layers = (layer._replace(weight=_single(layer.weight), bias=_single(layer.bias)) for layer in self.layers)
-        return Network(tuple(layers))
+        return self._in(np.float32)
 
+    def double_precision(self) -> Network:
+        """The same in float64: how far its outputs are from those in float32 is what rounding does."""
+        return self._in(np.float64)
 
-def _single(values: Array) -> Array:
-    return np.ascontiguousarray(values, dtype=np.float32)
+    def _in(self, dtype: type[np.floating[Any]]) -> Network:
+        def taken(values: Array) -> Array:
+            return np.ascontiguousarray(values, dtype=dtype)
+
+        return Network(tuple(Layer(taken(weight), taken(bias), name) for weight, bias, name in self.layers))
