@@ -259,17 +259,10 @@ class Store:
         damaged = self.verify(run_id)
         if damaged:
             raise Damaged(f"not as written: {', '.join(damaged)}")
-        folder = self.run_folder(run_id)
-        with open(folder / EVALUATIONS, newline="") as file:
-            rows = list(csv.DictReader(file))
-        episodes = [[float(r) for r in row["returns"].split()] for row in rows]
-        return Record(
-            result=_json(folder / RESULT),
-            world=_json(folder / WORLD),
-            steps=np.array([int(row["step"]) for row in rows], dtype=np.int64),
-            returns=np.array([float(np.mean(e)) for e in episodes]),
-            episodes=episodes,
-        )
+        try:
+            return _record(self.run_folder(run_id))
+        except (KeyError, TypeError, ValueError) as error:  # Sealed as it is, it is not ours.
+            raise Damaged(f"{self.run_folder(run_id)} does not hold what a finished run does: {error!r}") from error
 
     @contextmanager
     def claim(self, run_id: str, *, stale_after: float = 0.0) -> Iterator[Callable[[], None]]:
@@ -373,6 +366,22 @@ class Store:
 
     def studies(self) -> list[str]:
         return sorted(p.parent.name for p in self.root.glob("studies/*/cells.json"))
+
+
+def _record(folder: Path) -> Record:
+    with open(folder / EVALUATIONS, newline="") as file:
+        rows = list(csv.DictReader(file))
+    episodes = [[float(r) for r in row["returns"].split()] for row in rows]
+    result = _json(folder / RESULT)
+    if result["status"] == "done" and not rows:
+        raise ValueError(f"{EVALUATIONS} has no evaluation")
+    return Record(
+        result=result,
+        world=_json(folder / WORLD),
+        steps=np.array([int(row["step"]) for row in rows], dtype=np.int64),
+        returns=np.array([float(np.mean(e)) for e in episodes]),
+        episodes=episodes,
+    )
 
 
 @contextmanager

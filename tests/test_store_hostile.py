@@ -50,6 +50,25 @@ def test_a_manifest_that_names_what_is_no_file_of_a_run_is_damaged(
         store.read(folder.name)
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("result.json", "{}"),
+        ("result.json", "[]"),
+        ("evaluations.csv", "step,returns\n"),
+        ("evaluations.csv", "a\n1\n"),
+    ],
+)
+def test_a_run_that_is_whole_and_says_nothing_is_damaged(finished: tuple[Store, Path], name: str, text: str) -> None:
+    store, folder = finished
+    (folder / name).write_text(text)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    reseal(folder / MANIFEST, lambda m: (m["files"].update({name: digest}), m["bytes"].update({name: len(text)})))
+    assert store.verify(folder.name) == []
+    with pytest.raises(Damaged, match="does not hold what a finished run does"):
+        store.read(folder.name)
+
+
 def test_no_file_of_a_run_is_read_through_a_link(finished: tuple[Store, Path], tmp_path: Path) -> None:
     store, folder = finished
     for name in ("evaluations.csv", "result.json"):
