@@ -52,8 +52,8 @@ import sparsity.adapt
 import sparsity.execution.masked as masked
 import sparsity.execution.slow as slow
 import sparsity.execution.sparse as sparse
+import sparsity.goals as engine
 import sparsity.schedule
-import sparsity.sparsifier as engine
 import sparsity.target
 from registry import part
 from rl import TD3
