@@ -21,6 +21,7 @@ from sparsity.activity import Activity, activity_asked
 from sparsity.change import Change
 from sparsity.criteria import Criteria
 from sparsity.event import Event, LayerDensity
+from sparsity.eventless import rewires
 from sparsity.execution import Masked, MaskedWeight
 from sparsity.execution.choice import Execution
 from sparsity.first import first_masks, give_first_values
@@ -71,6 +72,8 @@ class Sparsifier:
         self._weights: Sequence[Weight] = self._execution.weights
         self._traces = Traces(self.method, self._part, registry, learner.name, self._weights)
         self._noise = Noise(seed, self._device)
+        self.total = total
+        """Agent updates that are planned; None if nobody knows."""
         self.steps = 0
         """Optimiser steps so far, those that an event replaced included."""
         self._goals = Goals(self.method, self._part, self._weights, stride=learner.stride, total=total)
@@ -105,6 +108,11 @@ class Sparsifier:
         """Whether somebody will ask for gradients of absent connections at the next step."""
         _, plan = self._ahead
         return bool(self._traces) or (self._goals.may_move(plan) and self._criteria.want_dense)
+
+    @property
+    def eventless(self) -> bool:
+        """Whether the method is to change the topology, but in no step of the plan."""
+        return bool(self._weights) and rewires(self.method) and not self._goals.timetable.has_event()
 
     def densities(self) -> tuple[LayerDensity, ...]:
         """What is active in every sparse weight, all members together."""

@@ -18,7 +18,7 @@ from sparsity.clipping import EarlyMask
 from sparsity.event import Event
 from sparsity.execution.choice import Execution
 from sparsity.method import Method
-from sparsity.sb3.demands import demand_weights, tell_of_unknown, with_method
+from sparsity.sb3.demands import demand_weights, tell_of_eventless, tell_of_unknown, with_method
 from sparsity.sb3.held import put_into, save_densely, take_out
 from sparsity.sb3.kept import State, going_on, packed, was_sparse
 from sparsity.sb3.networks import Chain, Network
@@ -61,12 +61,14 @@ class Attached:
         try:
             self._attach_all(kept)
             demand_weights({n.learner: self.connections(n.learner)[1] for n in self.networks}, settings.choice)
+            if self.networks:
+                tell_of_unknown(model)
+            if settings.planned != 0:  # A `learn` without an update has no event, whatever the method.
+                tell_of_eventless(self.sparsifiers)
         except Exception:
             self.detach()
             model.set_parameters(before)
             raise
-        if self.networks:
-            tell_of_unknown(model)
 
     def settle(self) -> None:
         """Slow copies obey their rule from now on, if they have been moved since they did."""

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from registry import nearest
+from sparsity.eventless import eventless_advice
 from sparsity.sb3.networks import Network, networks_of, unknown_weights
 from sparsity.sb3.words import Choice
+from sparsity.sparsifier import Sparsifier
 
 
 def with_method(model: Any, choice: Choice) -> tuple[Network, ...]:
@@ -51,3 +53,14 @@ def tell_of_unknown(model: Any) -> None:
             "sparse, use sparsity.attach on the modules that they are in",
             stacklevel=2,
         )
+
+
+def tell_of_eventless(sparsifiers: Mapping[str, Sparsifier]) -> None:
+    """A warning, one a method, for networks whose topology is to change, in a plan that is too short for it."""
+    still: dict[tuple[str, int], list[str]] = {}
+    for name, sparsifier in sparsifiers.items():
+        if sparsifier.total and sparsifier.eventless:
+            still.setdefault((repr(sparsifier.method), sparsifier.total), []).append(name)
+    for (_, total), names in still.items():
+        method, whose = sparsifiers[names[0]].method, f"the topology of {', '.join(names)}"
+        warnings.warn(eventless_advice(method, total, whose), stacklevel=2)
