@@ -11,7 +11,7 @@ from torch import Tensor
 from registry import Bound, Part
 
 MOST_ASKED = 10_000
-"""Steps at which a timetable is asked whether anything will happen: some hundredths of a second."""
+"""Steps at which a timetable is asked whether anything will happen: a tenth of a second at most."""
 
 
 class Due(NamedTuple):
