@@ -9,6 +9,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Integral, Rational, Real
 from typing import Any, Literal, Union, get_args, get_origin
 
 
@@ -139,6 +140,7 @@ _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or 
 
 
 def _try(value: Any, type_: Any) -> tuple[Any, bool]:
+    value = _plain(value)
     origin, arguments = get_origin(type_), get_args(type_)
     if origin in (Union, types.UnionType):
         # The value's own type first: `until = 1.0` is a share and `until = 1` a count.
@@ -158,6 +160,15 @@ def _try(value: Any, type_: Any) -> tuple[Any, bool]:
         pairs = {key: _try(item, arguments[1]) for key, item in value.items()}
         return {key: item for key, (item, _) in pairs.items()}, all(ok for _, ok in pairs.values())
     return _try_plain(value, type_)
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of other libraries, such as NumPy's, as Python's own: whoever reads a setting later knows no others."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    return value if isinstance(value, Rational) else float(value)
 
 
 def _try_plain(value: Any, type_: Any) -> tuple[Any, bool]:

@@ -8,6 +8,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from registry import Bound
+from sparsity.ask import who
+
 
 class Weight(Protocol):
     """A sparse weight, by its name in the network; shapes are `(members, out, fan_in)`."""
@@ -58,3 +61,9 @@ class Activity:
             else torch.ones(*w.dense_shape[:2], 1, dtype=w.dtype, device=w.device)
             for w in weights
         }
+
+
+def activity_asked(prune: Bound, grow: Bound, module: nn.Module, names: Sequence[str]) -> Activity | None:
+    """Of a module, if a criterion asks for it; see `Activity`."""
+    asking = [criterion for criterion in (prune, grow) if criterion.asks("activity")]
+    return Activity(module, names, who(asking[0])) if asking else None

@@ -1,4 +1,4 @@
-"""Asking a part: what it may not do to its inputs, and what its answer must look like."""
+"""Asking a part: what it needs, what it may not do to its inputs, and what its answer must look like."""
 
 from __future__ import annotations
 
@@ -29,6 +29,22 @@ def ask(chosen: Bound, **inputs: Any) -> Any:
 def who(chosen: Bound) -> str:
     """The part and where it comes from."""
     return f"{chosen.entry.kind.name} {chosen.entry.name!r} of {chosen.entry.origin}"
+
+
+def demand_gradient(asker: Bound, grad: Tensor | None, layer: str) -> Tensor:
+    """ValueError where a part asks for the gradient of a weight that has none."""
+    if grad is None:
+        raise ValueError(
+            f"{asker.entry.kind.name} {asker.entry.name!r} asks for a gradient and {layer} has none: "
+            "no loss reached it before this step"
+        )
+    return grad
+
+
+def check_gradient(grad: Tensor, where: str) -> None:
+    """FloatingPointError where it is not finite: a training that has diverged is not a part's fault."""
+    if not bool(torch.isfinite(grad).all()):
+        raise FloatingPointError(f"gradient {where}")
 
 
 def check_mask(what: str, mask: Any, like: Tensor) -> None:

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from registry import PartError, Registry, default_registry, nearest, part
 from sparsity.event import Event
+from sparsity.eventless import eventless_advice
 from sparsity.execution.choice import Execution
 from sparsity.method import Method
 from sparsity.sparsifier import Sparsifier
@@ -55,7 +56,8 @@ def attach(
 
     Under masked execution parameters keep their names, shapes and identity. ValueError, before anything is changed, for
     what cannot be carried out. A warning names weights that no method can make sparse, such as embeddings, unless
-    `eligible` is given; `left_dense` of what is returned has them all.
+    `eligible` is given; `left_dense` of what is returned has them all. Another says that the method would rewire, and
+    `total` is too short for it.
     """
     registry = registry or default_registry()
     module = _unwrapped(module)
@@ -75,6 +77,8 @@ def attach(
     _demand_weights(sparsifier, module)
     if "eligible" not in changes and sparsifier.method.sparse:
         _tell(sparsifier)
+    if sparsifier.total and sparsifier.eventless:
+        warnings.warn(eventless_advice(sparsifier.method, sparsifier.total), stacklevel=2)
     return sparsifier
 
 

@@ -1,4 +1,4 @@
-"""Topology kept through optimiser and target: the only stateful file of the package.
+"""A learner kept sparse by a method: what hangs on its optimiser and its target, and when each of the others is asked.
 
 A sparsifier hangs on the step hooks of a learner's optimiser and on the update hook of its target. Agents know nothing
 of it.
@@ -7,10 +7,8 @@ of it.
 from __future__ import annotations
 
 import copy
-import math
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,23 +16,26 @@ from numpy.random import SeedSequence
 from torch import Tensor
 from torch.optim import Optimizer
 
-from registry import Bound, Registry, default_registry, part
-from sparsity.activity import Activity
-from sparsity.adapt import Scored, adapt, shared_goals
-from sparsity.allocation import counts
-from sparsity.ask import ask, check_scores, who
-from sparsity.event import Event, LayerChange, LayerDensity
+from registry import Registry, default_registry
+from sparsity.activity import Activity, activity_asked
+from sparsity.change import Change
+from sparsity.criteria import Criteria
+from sparsity.event import Event, LayerDensity
+from sparsity.eventless import rewires
 from sparsity.execution import Masked, MaskedWeight
-from sparsity.execution.choice import Execution, chosen_execution
+from sparsity.execution.choice import Execution
 from sparsity.first import first_masks, give_first_values
+from sparsity.goals import Goals
 from sparsity.left_dense import LeftDense, left_dense
+from sparsity.made_sparse import carried_out, made_sparse
 from sparsity.method import Method
-from sparsity.timetable import Timetable
+from sparsity.noise import Noise
+from sparsity.remembered import Traces
 from sparsity.trained import Handle, Trained
-from sparsity.weights import TRANSPOSED, candidate_weights, layer_of, member_shapes
+from sparsity.weights import member_shapes
 
-if TYPE_CHECKING:  # imported where it is chosen: compiled kernels take a while to load
-    from sparsity.execution.sparse import Sparse, SparseWeight
+if TYPE_CHECKING:
+    from sparsity.execution import Weight
 
 _attached: weakref.WeakSet[Sparsifier] = weakref.WeakSet()
 
@@ -64,29 +65,23 @@ class Sparsifier:
         self.method = method.resolved(registry)
         self._part = {kind: registry.bind(kind, choice) for kind, choice in self.method.parts().items()}
         self._learner, self._optimizer, self._on_event = learner, learner.optimizer, on_event
-        self.left_dense: dict[str, LeftDense] = {}
+        names = made_sparse(learner, self.method, self._part, taken=_taken())
+        self.left_dense: dict[str, LeftDense] = left_dense(learner.module, names, self.method.eligible.name)
         """Weights that stay dense, by name, each with the reason."""
-        self._execution = self._carried_out(execution, registry)
-        self._weights: Sequence[MaskedWeight | SparseWeight] = self._execution.weights
-        self._trace = self._find_traces(registry)
-        self._traced: dict[str, dict[str, Tensor]] = {
-            trace: {w.name: torch.zeros(w.dense_shape, dtype=w.dtype, device=w.device) for w in self._weights}
-            for trace in self._trace
-        }
-        self._generator = self._seeded(seed)
+        self._execution = carried_out(learner, names, self.method, self._part, execution, registry)
+        self._weights: Sequence[Weight] = self._execution.weights
+        self._traces = Traces(self.method, self._part, registry, learner.name, self._weights)
+        self._noise = Noise(seed, self._device)
+        self.total = total
+        """Agent updates that are planned; None if nobody knows."""
         self.steps = 0
         """Optimiser steps so far, those that an event replaced included."""
-        self._timetable, self._final = self._allocate(total)
-        self._budget = self._timetable.budget(0)
-        self._fraction, self._goals, self._event_now = 0.0, self._goals_at(self._budget), False
-        self._moments_checked, self._held_early = False, False
-        self._ahead = (
-            1,
-            self._timetable.at(1),
-        )  # What no schedule or budget can serve is refused here, not in an update.
-        self._wants_dense = any(self._part[kind].asks("grad") for kind in ("prune", "grow", "born"))
-        self._activity = self._find_activity()
-        self._told: dict[str, Tensor] = {}
+        self._goals = Goals(self.method, self._part, self._weights, stride=learner.stride, total=total)
+        self._fraction, self._event_now, self._moments_checked, self._held_early = 0.0, False, False, False
+        # What no schedule or budget can serve is refused here, not in an update.
+        self._ahead = (1, self._goals.timetable.at(1))
+        self._criteria = self._find_criteria()
+        self._change = Change(self.method, learner.name, self._execution, self._goals, self._criteria)
         self._start()
         self._look_ahead()
         self._handles = self._hang_on() if self._weights else []
@@ -104,7 +99,7 @@ class Sparsifier:
         return "masked" if isinstance(self._execution, Masked) else "sparse"
 
     @property
-    def weights(self) -> tuple[MaskedWeight | SparseWeight, ...]:
+    def weights(self) -> tuple[Weight, ...]:
         """The sparse weights, as the execution holds them."""
         return tuple(self._weights)
 
@@ -112,8 +107,12 @@ class Sparsifier:
     def asks_dense(self) -> bool:
         """Whether somebody will ask for gradients of absent connections at the next step."""
         _, plan = self._ahead
-        event = plan.fraction > 0 or plan.density != self._budget
-        return bool(self._trace) or (event and self._wants_dense)
+        return bool(self._traces) or (self._goals.may_move(plan) and self._criteria.want_dense)
+
+    @property
+    def eventless(self) -> bool:
+        """Whether the method is to change the topology, but in no step of the plan."""
+        return bool(self._weights) and rewires(self.method) and not self._goals.timetable.has_event()
 
     def densities(self) -> tuple[LayerDensity, ...]:
         """What is active in every sparse weight, all members together."""
@@ -144,8 +143,8 @@ class Sparsifier:
         if not self._handles or self.method.optimizer_sees == "dense":
             return
         planned, plan = self._ahead
-        due = planned == self.steps + 1 and (plan.fraction > 0 or plan.density != self._budget)
-        if self._trace or (due and self._wants_dense):
+        due = planned == self.steps + 1 and self._goals.may_move(plan)
+        if self._traces or (due and self._criteria.want_dense):
             self._execution.hold_gradients()
             self._held_early = True
         self._execution.hide_gradients()
@@ -196,25 +195,21 @@ class Sparsifier:
         """Everything that this object remembers: steps, masks, budgets, traces, and the state of its generator."""
         return {
             "steps": self.steps,
-            "budget": self._budget,
+            "budget": self._goals.budget,
             "masks": self.masks,
-            "final": {name: count.clone() for name, count in self._final.items()},
-            "traces": {t: {n: v.clone() for n, v in kept.items()} for t, kept in self._traced.items()},
-            "generator": self._generator.get_state(),
+            "final": self._goals.final,
+            "traces": self._traces.state_dict(),
+            "generator": self._noise.get_state(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a saved state. Weights, moments and targets are the learner's own: load them before this call."""
         self._check_state(state)
-        self.steps, self._budget = int(state["steps"]), float(state["budget"])
+        self.steps = int(state["steps"])
         self._execution.set_masks(state["masks"])
-        self._final = {name: count.clone().to(self._device) for name, count in state["final"].items()}
-        self._goals = self._goals_at(self._budget)
-        self._traced = {
-            trace: {name: value.clone().to(self._device) for name, value in kept.items()}
-            for trace, kept in state["traces"].items()
-        }
-        self._generator.set_state(state["generator"].cpu())
+        self._goals.go_on(float(state["budget"]), state["final"], self._device)
+        self._traces.load_state_dict(state["traces"], self._device)
+        self._noise.set_state(state["generator"])
         self._look_ahead()
 
     def _check_state(self, state: Mapping[str, Any]) -> None:
@@ -230,142 +225,35 @@ class Sparsifier:
         for name, mask in state["masks"].items():
             if mask.dtype != torch.bool:
                 raise ValueError(f"mask of {name} must be bool, not {mask.dtype}")
-        if set(state["traces"]) != set(self._trace):
-            raise ValueError(f"this state has traces {sorted(state['traces'])}, the method {sorted(self._trace)}")
+        self._traces.check_state(state["traces"])
 
     # How it starts: phase 1 of the paper.
-
-    def _carried_out(self, execution: Execution, registry: Registry) -> Masked | Sparse:
-        """The execution that was asked for, or under `auto` the one that serves the learner better."""
-        learner, names = self._learner, self._eligible()
-        self.left_dense = left_dense(learner.module, names, self.method.eligible.name)
-        moments, target = self._part["moments"], self._part["target"]
-        shapes, parameters = member_shapes(learner.module), candidate_weights(learner.module)
-        eligible = {name: shapes[name] for name in names}
-        if chosen_execution(execution, learner.module, eligible, self.method, registry) == "sparse":
-            from sparsity.execution.sparse import Sparse
-
-            try:
-                return Sparse(learner, names, moments, target)
-            except ValueError:  # Not a learner that can be held so.
-                if execution == "sparse":
-                    raise
-        targets = candidate_weights(learner.target.module) if learner.target is not None else {}
-        for name in names:
-            if targets and (name not in targets or targets[name].shape != parameters[name].shape):
-                raise ValueError(f"target of {learner.name}: {name} is shaped unlike the online one")
-        weights = [MaskedWeight(name, parameters[name], shapes[name], targets.get(name)) for name in names]
-        return Masked(learner, weights, moments, target)
-
-    def _eligible(self) -> tuple[str, ...]:
-        """The names of the weights that are to be sparse."""
-        learner = self._learner
-        if self.method.network == "shrunk":
-            raise ValueError(
-                "a shrunk network is built narrow, not masked: build the agent, or the module, with fewer units, or "
-                "choose a method with network = 'given'"
-            )
-        if hasattr(learner.module, "stack") and not hasattr(learner.module.stack, "layers"):
-            raise ValueError(
-                f"{learner.name} is kept sparse already, in sparse form: build it anew for another sparsifier"
-            )
-        shapes, parameters = member_shapes(learner.module), candidate_weights(learner.module)
-        trained = {id(p) for group in learner.optimizer.param_groups for p in group["params"]}
-        taken = {id(w.parameter) for other in _attached for w in other._weights if isinstance(w, MaskedWeight)}
-        chosen: tuple[str, ...] = self._part["eligible"](shapes=shapes)
-        for name in chosen:
-            if name not in parameters:
-                raise ValueError(f"{self.method.eligible} chose {name!r}; {learner.name} has {', '.join(parameters)}")
-        names = tuple(name for name in chosen if parameters[name].requires_grad)  # What is frozen stays as it is.
-        for name in names:
-            if id(parameters[name]) not in trained:
-                raise ValueError(
-                    f"the optimiser of {learner.name} does not train {name}: it cannot be kept sparse. Give the part "
-                    "of the module that it trains, or freeze the rest by requires_grad_(False)"
-                )
-            if id(parameters[name]) in taken:
-                raise ValueError(f"{name} of {learner.name} is kept sparse already: detach the other sparsifier first")
-        self._demand_units(names)
-        return names
-
-    def _demand_units(self, names: Sequence[str]) -> None:
-        """ValueError for parts that look at units where the rows of a weight are none."""
-        looking = [self.method.weights] if self._part["weights"].asks("mask") else []
-        looking += [self.method.initial] if self._part["initial"].asks("network") else []
-        for name in names if looking else ():
-            if isinstance(layer_of(self._learner.module, name), TRANSPOSED):
-                raise ValueError(
-                    f"{name} is of a transposed convolution, whose rows are inputs, and {looking[0]} looks at units: "
-                    f"choose another part, or leave the layer out: eligible={{'part': 'named', 'without': ['{name}']}}"
-                )
-
-    def _find_traces(self, registry: Registry) -> dict[str, Bound]:
-        chosen = {choice.name: choice for choice in self.method.traces}
-        asked = {name for kind in ("prune", "grow", "born", "spread") for name in self._part[kind].entry.inputs}
-        asked &= set(registry.names("trace"))
-        return {name: registry.bind("trace", chosen.get(name, part(name))) for name in sorted(asked)}
-
-    @property
-    def _layers_apart(self) -> bool:
-        """Whether every layer keeps its own number of connections, rather than trade with the others."""
-        method = self.method
-        return method.scope == method.swap_scope == "layer" and method.spread.name == "in_place"
 
     @property
     def _device(self) -> torch.device:
         return self._weights[0].device if self._weights else torch.device("cpu")
 
-    def _seeded(self, seed: SeedSequence) -> torch.Generator:
-        generator = torch.Generator(device=self._device)
-        generator.manual_seed(int(seed.generate_state(1, dtype="uint64")[0] >> 1))
-        return generator
-
-    def _noise(self, weight: MaskedWeight | SparseWeight) -> Tensor:
-        """Fresh uniform noise in [0, 1), for one call of one part or one tie-break."""
-        # In float32 at least: half precision has some hundred numbers in [0, 1), and ties would go by place.
-        dtype = torch.promote_types(weight.dtype, torch.float32)
-        return torch.rand(weight.dense_shape, generator=self._generator, device=weight.device, dtype=dtype)
+    def _find_criteria(self) -> Criteria:
+        activity = self._find_activity() if self._weights else None
+        return Criteria(
+            self._part, readmit=self.method.readmit, noise=self._noise, traces=self._traces, activity=activity
+        )
 
     def _find_activity(self) -> Activity | None:
-        asking = [self._part[kind] for kind in ("prune", "grow") if self._part[kind].asks("activity")]
-        if not asking or not self._weights:
-            return None
         module = self._learner.module
         names = list(member_shapes(module)) if isinstance(self._execution, Masked) else self._execution.names
-        return Activity(module, names, who(asking[0]))
-
-    def _allocate(self, total: int | None) -> tuple[Timetable, dict[str, Tensor]]:
-        """The timetable of densities, and connections a member of every weight in the end."""
-        shapes = {w.name: w.shape for w in self._weights}
-        densities = self._part["allocation"](shapes=shapes) if shapes else {}
-        if set(densities) != set(shapes):
-            raise ValueError(f"{self.method.allocation} must give a density for each of {', '.join(shapes)}")
-        kept = math.fsum(densities[w.name] * w.numel for w in self._weights)
-        exact = counts(shapes, densities) if shapes else {}
-        final = {w.name: torch.full(w.dense_shape[:1], exact[w.name], device=w.device) for w in self._weights}
-        own, stride = self.method.clock == "optimizer", self._learner.stride
-        timetable = Timetable(
-            self._part["schedule"],
-            self._part["budget"],
-            stride=1 if own else stride,
-            total=total // stride if total and own else total,
-            densities=densities,
-            density=kept / sum(w.numel for w in self._weights) if shapes else 1.0,
-        )
-        return timetable, final
-
-    def _goals_at(self, density: float) -> list[Tensor]:
-        return self._timetable.goals(density, self._final, {w.name: w.size for w in self._weights})
+        return activity_asked(self._part["prune"], self._part["grow"], module, names)
 
     def _start(self) -> None:
         """The first topology, of the online network and of its slow copy."""
+        timetable, budget = self._goals.timetable, self._goals.budget
         masks = first_masks(
             self._part["initial"],
             self._learner.module,
             self._weights,
-            self._goals,
-            density=self._budget,
-            layer_density=lambda name: self._timetable.layer_density(name, self._budget),
+            self._goals.by_budget,
+            density=budget,
+            layer_density=lambda name: timetable.layer_density(name, budget),
             noise=self._noise,  # type: ignore[arg-type]
         )
         held: list[Any] = []
@@ -375,9 +263,7 @@ class Sparsifier:
             held.append(self._execution.first(weight, mask))  # type: ignore[arg-type]
         if held:
             self._execution.begin(held)
-        if self._budget == self._timetable.density:  # A drawn number of connections is the budget from now on.
-            self._final = {w.name: w.nnz for w in self._weights}
-            self._goals = self._goals_at(self._budget)
+        self._goals.keep_drawn()
 
     # When: phase 2.
 
@@ -393,20 +279,6 @@ class Sparsifier:
         _attached.add(self)
         return handles
 
-    def _is_event(self, fraction: float, density: float) -> bool:
-        """Whether something is to be swapped, or the budget's count differs from what is active."""
-        if density != self._budget:
-            self._goals, self._budget = self._goals_at(density), density
-            goals = self._shared(self._goals)
-            return fraction > 0 or any(bool((g != w.nnz).any()) for g, w in zip(goals, self._weights, strict=True))
-        return fraction > 0
-
-    def _shared(self, goals: list[Tensor]) -> list[Tensor]:
-        """Where layers trade connections, the budget holds in total only."""
-        if self._layers_apart:
-            return goals
-        return shared_goals([w.nnz for w in self._weights], goals, [w.size for w in self._weights])
-
     # The hooks: phases 3 and 4.
 
     def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
@@ -419,11 +291,10 @@ class Sparsifier:
         self._check_step(optimizer)
         self.steps += 1
         planned, plan = self._ahead
-        self._fraction, density = plan if planned == self.steps else self._timetable.at(self.steps)
-        self._event_now = self._is_event(self._fraction, density)
-        if self._trace:
-            self._update_traces()
-        if self._event_now and self._wants_dense and not self._held_early:
+        due = plan if planned == self.steps else self._goals.timetable.at(self.steps)
+        self._fraction, self._event_now = due.fraction, self._goals.move(due)
+        self._traces.update(self._weights, self._gradient_of_step, self._event_within)
+        if self._event_now and self._criteria.want_dense and not self._held_early:
             self._execution.hold_gradients()
         self._held_early = False
         if self._event_now and self.method.event == "instead_of_step":
@@ -447,7 +318,10 @@ class Sparsifier:
         if not self._moments_checked:
             self._moments_checked = self._execution.check_moments()
         if self._event_now:
-            self._adapt()
+            changes = self._change(self._fraction)
+            self._traces.end_windows()
+            if self._on_event is not None:
+                self._on_event(Event(self._goals.timetable.clock(self.steps)[-1], changes))
         else:
             self._execution.settle()
             # Under masked gradients a moment that is zero where absent stays so between events.
@@ -457,146 +331,24 @@ class Sparsifier:
 
     def _look_ahead(self) -> None:
         """Plan the next step before its gradients form: dense ones are not made unless somebody will ask."""
-        plan = self._timetable.at(self.steps + 1)
+        plan = self._goals.timetable.at(self.steps + 1)
         self._ahead = (self.steps + 1, plan)
-        event = plan.fraction > 0 or plan.density != self._budget
-        self._execution.anticipate(event, self._wants_dense)
-        if self._activity is not None:
-            self._activity.expect(event)
+        event = self._goals.may_move(plan)
+        self._execution.anticipate(event, self._criteria.want_dense)
+        self._criteria.expect(event)
 
     def _after_target_update(self) -> None:
         self._execution.after_target_update()
 
-    def _update_traces(self) -> None:
-        for name, trace in self._trace.items():
-            window = trace.entry.facts.get("window")
-            if window is not None and not self._event_within(window):
-                self._forget(name)
-                continue
-            kept = self._traced[name]
-            for weight in self._weights:
-                assert isinstance(weight, MaskedWeight), "methods with traces run masked"
-                inputs = {"weight": weight.value, "mask": weight.mask, "grad": self._grad(weight, trace)}
-                kept[weight.name] = ask(trace, trace=kept[weight.name], **inputs)
-                check_scores(f"{who(trace)} (layer {weight.name})", kept[weight.name], weight.mask, weight.mask)
-
     def _event_within(self, window: int) -> bool:
-        plans = (self._timetable.at(self.steps + ahead) for ahead in range(window))
-        return self._event_now or any(fraction > 0 or density != self._budget for fraction, density in plans)
+        """Whether one of this many steps, the present one the first, has an event."""
+        plans = (self._goals.timetable.at(self.steps + ahead) for ahead in range(window))
+        return self._event_now or any(map(self._goals.may_move, plans))
 
-    def _grad(self, weight: MaskedWeight, asker: Bound) -> Tensor | None:
-        grad = self._execution.gradient(weight) if self._held_early else weight.grad  # type: ignore[arg-type]
-        if asker.asks("grad") and grad is None:
-            raise self._no_gradient(weight, asker)
-        if asker.asks("grad") and not bool(torch.isfinite(grad).all()):  # type: ignore[arg-type]
-            raise FloatingPointError(f"gradient {self._learner.name}/{weight.name}")
-        return grad
+    def _gradient_of_step(self, weight: MaskedWeight) -> Tensor | None:
+        return self._execution.gradient(weight) if self._held_early else weight.grad  # type: ignore[arg-type]
 
-    @staticmethod
-    def _no_gradient(weight: MaskedWeight | SparseWeight, asker: Bound) -> ValueError:
-        return ValueError(
-            f"{asker.entry.kind.name} {asker.entry.name!r} asks for a gradient and {weight.name} has none: "
-            "no loss reached it before this step"
-        )
 
-    # How: one event.
-
-    def _adapt(self) -> None:
-        self._check_finite()
-        stepped: dict[str, Tensor] = {}
-        if self._part["born"].asks("stepped"):
-            stepped = {w.name: w.value.clone() for w in self._weights if isinstance(w, MaskedWeight)}
-        self._execution.settle()
-        goals = self._shared(self._goals)
-        pairs: list[tuple[MaskedWeight | SparseWeight, Tensor]] = list(zip(self._weights, goals, strict=True))
-        if self._activity is not None:
-            self._told = self._activity.told(self._weights)
-        groups = [[pair] for pair in pairs] if self._layers_apart and self._execution.one_by_one else [pairs]
-        changes = [change for group in groups for change in self._adapt_layers(group, stepped)]
-        self._execution.commit()
-        for name, trace in self._trace.items():
-            if trace.entry.facts.get("window") is not None:
-                self._forget(name)
-        if self._on_event is not None:
-            self._on_event(Event(self._timetable.clock(self.steps)[-1], tuple(changes)))
-
-    def _adapt_layers(
-        self, pairs: list[tuple[MaskedWeight | SparseWeight, Tensor]], stepped: Mapping[str, Tensor]
-    ) -> list[LayerChange]:
-        """Choose what changes in these layers; nothing is changed before all layers of the network have chosen."""
-        gradients = [self._dense_gradient(weight) for weight, _ in pairs]
-        scored = [self._scored(w, grad) for (w, _), grad in zip(pairs, gradients, strict=True)]
-        done = adapt(
-            scored,
-            [goal for _, goal in pairs],
-            self._fraction,
-            readmit=self.method.readmit,
-            scope=self.method.scope,
-            swap_scope=self.method.swap_scope,
-            spread=None if self.method.spread.name == "in_place" else partial(self._spread, [w for w, _ in pairs]),
-        )
-        changes = []
-        for (weight, _), grad, change in zip(pairs, gradients, done, strict=True):
-            born = self._criterion("born", weight, grad, stepped=stepped.get(weight.name))
-            zeros = int((weight.mask & (weight.value == 0)).sum())
-            self._execution.plan(weight, change, born)  # type: ignore[arg-type]
-            active, dropped, grown, readmitted = (int(each.sum()) for each in change)
-            changes.append(LayerChange(weight.name, active, dropped, grown, readmitted, zeros))
-        return changes
-
-    def _dense_gradient(self, weight: MaskedWeight | SparseWeight) -> Tensor | None:
-        """Of this step's losses, absent connections included, if a criterion asks for it."""
-        gradient = self._execution.gradient(weight) if self._wants_dense else None  # type: ignore[arg-type]
-        if gradient is not None and not bool(torch.isfinite(gradient).all()):
-            raise FloatingPointError(f"gradient {self._learner.name}/{weight.name}")
-        return gradient
-
-    def _check_finite(self) -> None:
-        """A training that has diverged is not the criteria's fault."""
-        for weight in self._weights:
-            if not weight.finite():
-                raise FloatingPointError(f"weight {self._learner.name}/{weight.name}")
-
-    def _scored(self, weight: MaskedWeight | SparseWeight, grad: Tensor | None) -> Scored:
-        mask = weight.mask
-        drop, grow = (self._criterion(kind, weight, grad) for kind in ("prune", "grow"))
-        layer = f"(layer {weight.name})"
-        check_scores(f"{who(self._part['prune'])} {layer}", drop, mask, mask)
-        candidates = torch.ones_like(mask) if self.method.readmit else ~mask
-        check_scores(f"{who(self._part['grow'])} {layer}", grow, mask, candidates)
-        return Scored(mask, drop, grow, self._noise(weight))
-
-    def _criterion(
-        self, kind: str, weight: MaskedWeight | SparseWeight, grad: Tensor | None, **more: Tensor | None
-    ) -> Tensor:
-        criterion = self._part[kind]
-        if criterion.asks("grad") and grad is None:
-            raise self._no_gradient(weight, criterion)
-        traces = {name: kept[weight.name] for name, kept in self._traced.items()}
-        scores: Tensor = ask(
-            criterion,
-            weight=weight.value if criterion.asks("weight") else None,
-            grad=grad,
-            mask=weight.mask if criterion.asks("mask") else None,
-            noise=self._noise(weight) if criterion.asks("noise") else None,
-            activity=self._told.get(weight.name),
-            **traces,
-            **more,
-        )
-        return scores
-
-    def _spread(
-        self, weights: Sequence[MaskedWeight | SparseWeight], removed: Tensor, nnz: Tensor, room: Tensor
-    ) -> Tensor:
-        spread = self._part["spread"]
-        traces = {name: [kept[weight.name] for weight in weights] for name, kept in self._traced.items()}
-        masks = [weight.mask for weight in weights] if spread.asks("masks") else None
-        shares: Tensor = ask(spread, removed=removed, nnz=nnz, room=room, masks=masks, **traces)
-        if shares.shape != room.shape or not bool((torch.isfinite(shares) & (shares >= 0)).all()):
-            raise ValueError(f"{who(spread)} must give {room.numel()} shares, finite and not negative, not {shares!r}")
-        return shares
-
-    def _forget(self, trace: str) -> None:
-        """A trace with a window starts each time from zero."""
-        for kept in self._traced[trace].values():
-            kept.zero_()
+def _taken() -> set[int]:
+    """The ids of all parameters that a sparsifier keeps sparse by a mask."""
+    return {id(w.parameter) for other in _attached for w in other._weights if isinstance(w, MaskedWeight)}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from registry import Bound, Part
+
+MOST_ASKED = 10_000
+"""Steps at which a timetable is asked whether anything will happen: a tenth of a second at most."""
 
 
 class Due(NamedTuple):
@@ -62,6 +65,34 @@ class Timetable:
         if not 0 < density <= 1:
             raise ValueError(f"{_named(self._budget)} gave {density!r}: a density lies in (0, 1]")
         return density
+
+    def has_event(self, most: int = MOST_ASKED) -> bool:
+        """Whether a planned step swaps or changes the budget.
+
+        So it is taken to be where nobody planned, where no answer comes of `most` steps, and where a part raises: it
+        will say so itself.
+        """
+        if self.total is None:
+            return True
+        try:
+            start = self.budget(0)
+            for asked, step in enumerate(self._telling(int(self.total) // self._stride)):
+                due = self.at(step) if asked < most else None
+                if due is None or due.fraction > 0 or due.density != start:
+                    return True
+        except Exception:
+            return True
+        return False
+
+    def _telling(self, last: int) -> Iterator[int]:
+        """The optimiser steps to ask, up to the last: with a period and no foreign part, one a period."""
+        every, phase = (self._schedule.settings.get(name) for name in ("every", "phase"))
+        swaps = range(1, last * self._stride + 1)
+        if every and self._schedule.entry.origin.in_tree and self._budget.entry.origin.in_tree:
+            swaps = swaps[(phase or every) - 1 :: every]
+        if last:
+            yield last  # Our budgets never return to where they were: what they change shows in the end.
+        yield from (-(-step // self._stride) for step in swaps)
 
     def goals(self, density: float, final: Mapping[str, Tensor], sizes: Mapping[str, int]) -> list[Tensor]:
         """Connections a member of every weight while the network's budget stands at `density`.

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from registry import Bound, Registry, part
+from sparsity.eventless import is_eventless
 from studies.build import KEEPS_MORE, keeps_all
 from studies.contents import Run, canonical
 from studies.executors.local import cores
@@ -249,12 +250,10 @@ def _eventless(cells: Sequence[Cell], registry: Registry) -> list[str]:
     done: dict[str, bool] = {}
     for cell in cells:
         for method in cell.run.methods.values():
-            if not method.sparse or method.schedule.name == "never":
-                continue
-            key = canonical([str(method.schedule), cell.run.updates])
+            key = canonical([repr(method), cell.run.updates])
             if key not in done:
-                done[key] = _has_event(registry.bind("schedule", method.schedule), cell.run.updates)
-            if not done[key]:
+                done[key] = is_eventless(method, registry, cell.run.updates, most=MOST_ASKED)
+            if done[key]:
                 notes[f"{cell.label!r}: no change of topology falls into its {cell.run.updates} updates"] = None
     return list(notes)
 
@@ -269,17 +268,6 @@ def _inexact(pending: Sequence[Run], registry: Registry, options: Options) -> li
                     f"{run.env}: {KEEPS_MORE}: runs that are interrupted go on, but not bit for bit, and say so"
                 )
     return notes
-
-
-def _has_event(schedule: Bound, total: int) -> bool:
-    """Whether a schedule ever swaps; so it is taken to be where asking at every step would take minutes, or raises."""
-    if total > MOST_ASKED:
-        return True
-    try:
-        # As of a network that is as dense as it will be: what it does before is a budget's doing.
-        return any(schedule(step=step, total=total, density=1.0, final=1.0) > 0 for step in range(1, total + 1))
-    except Exception:  # A part that raises late fails its run, not the study.
-        return True
 
 
 def _simulated(run: Run) -> int:

@@ -10,14 +10,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from numpy.random import SeedSequence
 from torch import nn
 from toys_attach import EVERY, adam, attached, batches, counts, is_sparse, network, train
 
-from registry import default_registry, part
+from registry import PartError, default_registry, part
 from sparsity import RIGL, SET, Sparsifier, attach
+
+short_plan = pytest.mark.filterwarnings("ignore:.* no change falls into the")
+"""For tests of something else, whose plans are too short for a change of topology."""
 
 REFUSED = {"dense_small": "built narrow", "ne": "needs a `stack`"}
 METHODS = [name for name in default_registry().names("method") if name not in (*REFUSED, "dense")]
@@ -25,6 +29,7 @@ METHODS = [name for name in default_registry().names("method") if name not in (*
 # What it takes.
 
 
+@short_plan
 def test_three_lines_make_a_module_sparse() -> None:
     module = network()
     optimizer = adam(module)
@@ -43,6 +48,7 @@ def test_the_methods_that_cannot_be_attached_are_these() -> None:
             attach(module, adam(module), name, density=0.5)
 
 
+@short_plan
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_takes_a_density(name: str) -> None:
     module = network()
@@ -233,6 +239,7 @@ def test_what_looks_at_units_refuses_a_transposed_convolution_and_says_how_to_le
         assert list(sparsifier.left_dense) == ["1.weight"]
 
 
+@short_plan
 def test_a_bilinear_layer_is_no_population() -> None:
     module = nn.Sequential(nn.Linear(3, 3), nn.Bilinear(3, 4, 5))
     with attached(module, None, "rigl", density=0.5, total=10, allocation="uniform") as sparsifier:
@@ -253,6 +260,7 @@ class _Language(nn.Module):
         self.norm = nn.LayerNorm((2, 6))
 
 
+@short_plan
 def test_embeddings_stay_dense_and_that_is_told() -> None:
     module = _Language(tied=False)
     with pytest.warns(UserWarning, match=r"left dense: scale .*embedding.weight \(120 numbers: an embedding\)"):
@@ -269,10 +277,12 @@ def test_who_says_what_is_eligible_is_not_told() -> None:
     module = _Language(tied=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with attached(module, None, "rigl", total=10, eligible={"part": "named", "layers": ["hidden*"]}) as sparsifier:
+        words = {"eligible": {"part": "named", "layers": ["hidden*"]}, "schedule": {"every": 2}}
+        with attached(module, None, "rigl", total=10, **words) as sparsifier:
             assert sparsifier.left_dense["output.weight"].reason == "eligible = 'named' leaves it out"
 
 
+@short_plan
 def test_an_output_layer_tied_to_an_embedding_stays_dense_with_it() -> None:
     module = _Language(tied=True)
     with attached(module, None, "rigl", density=0.5, total=10, eligible="all") as sparsifier:
@@ -280,6 +290,7 @@ def test_an_output_layer_tied_to_an_embedding_stays_dense_with_it() -> None:
         assert sparsifier.left_dense["embedding.weight"].reason == "an embedding"
 
 
+@short_plan
 def test_computed_weights_stay_dense_and_are_named() -> None:
     module = nn.Sequential(
         nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)),
@@ -295,6 +306,7 @@ def test_computed_weights_stay_dense_and_are_named() -> None:
     sparsifier.detach()
 
 
+@short_plan
 def test_pruned_weights_stay_as_they_are_and_are_named() -> None:
     from torch.nn.utils import prune
 
@@ -499,3 +511,68 @@ def test_a_swap_that_falls_with_the_run_stays_where_nobody_says_how_long_it_is()
     ended = attach(module, optimizer, method="rigl", density=0.1, schedule={"until": 50})  # No warning: it says when.
     assert ended.method.schedule.name == "cosine"
     ended.detach()
+
+
+# Plans that are too short.
+
+
+def test_a_plan_without_a_change_of_topology_is_told_once() -> None:
+    says = (
+        r"^the topology would change every 1,000 updates, and no change falls into the 500 that are planned: "
+        r"choose schedule={'every': 50}, say total=... if more will come, or take the method 'static'$"
+    )
+    with pytest.warns(UserWarning, match=says) as told:
+        attach(module := network(), adam(module), "set", total=500)
+    assert [warning.filename for warning in told] == [__file__]
+    with pytest.warns(UserWarning, match=r"would change by cosine\(.*every=100.* falls into the 100"):
+        attach(module := network(), adam(module), "rigl", total=100)
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ("set", {"total": 1000}),
+        ("set", {"total": 500, "schedule": {"every": 50}}),
+        ("set", {}),
+        ("set", {"total": 500, "budget": "cubic"}),
+        ("static", {"total": 500}),
+        ("dense", {"total": 500}),
+        ("gmp", {"total": 500}),
+    ],
+)
+def test_a_plan_with_a_change_of_topology_or_a_method_without_is_not_told(method: str, words: dict[str, Any]) -> None:
+    with attached(network(), None, method, **words) as sparsifier:  # Warnings are errors.
+        assert not sparsifier.eventless
+
+
+def test_the_advice_for_a_plan_without_a_change_mends_it() -> None:
+    for method, total in (("set", 2), ("rigl", 2), ("rigl", 99), ("ds", 999), ("itop_set", 1000)):
+        with attached(
+            network(), None, method, density=0.5, total=total, schedule={"every": max(1, total // 10)}
+        ) as sparsifier:
+            assert not sparsifier.eventless
+
+
+def test_an_optimiser_that_steps_seldom_has_its_change_in_the_step_that_covers_it() -> None:
+    with attached(network(), None, "set", total=6, stride=2, schedule={"every": 5}) as sparsifier:
+        assert not sparsifier.eventless
+    with pytest.warns(UserWarning, match="no change falls into the 5"):
+        attach(module := network(), adam(module), "set", total=5, stride=2, schedule={"every": 5})
+
+
+# Numbers of NumPy.
+
+
+@pytest.mark.parametrize("number", [np.float16, np.float32, np.float64])
+def test_a_density_may_be_a_number_of_numpy(number: Any) -> None:
+    with attached(network(), None, "static", density=number(0.25)) as sparsifier:
+        density = sparsifier.method.allocation.settings["density"]
+        assert (type(density), density) == (float, 0.25)
+    words = {"schedule": {"every": np.int64(3), "until": np.int32(1)}}
+    with attached(network(), None, "set", **words) as sparsifier:
+        chosen = sparsifier.method.schedule.settings
+        assert [(type(chosen[name]), chosen[name]) for name in ("every", "until")] == [(int, 3), (int, 1)]
+    with pytest.raises(PartError, match="density must be a number, not True"):
+        attach(module := network(), adam(module), "static", density=True)
+    with pytest.raises(PartError, match="density must be a number"):
+        attach(module := network(), adam(module), "static", density=number("nan"))

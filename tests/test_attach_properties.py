@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -13,6 +14,9 @@ from toys_attach import attached, batches, loss
 
 from registry import default_registry
 from sparsity import Sparsifier, allocation
+
+short_plan = pytest.mark.filterwarnings("ignore:.* no change falls into the")
+"""For tests of something else, whose plans are too short for a change of topology."""
 
 REGISTRY = default_registry()
 METHODS = [name for name in REGISTRY.names("method") if name not in ("dense", "dense_small", "ne")]
@@ -60,6 +64,7 @@ def _member(sparsifier: Sparsifier, name: str) -> tuple[int, ...]:
     return tuple(sparsifier.masks[name].shape)
 
 
+@short_plan
 @settings(max_examples=120, deadline=None, derandomize=True)
 @given(
     module=architectures(),

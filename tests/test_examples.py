@@ -16,6 +16,9 @@ from torch import nn
 
 from sparsity import Sparsifier
 
+short_plan = pytest.mark.filterwarnings("ignore:.* no change falls into the")
+"""For tests of something else, whose plans are too short for a change of topology."""
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
@@ -43,7 +46,7 @@ def assert_sparse(module: nn.Module, sparsifier: Sparsifier, density: float) -> 
 
 def test_the_regression_keeps_its_rows_sparse(capsys: pytest.CaptureFixture[str]) -> None:
     script = load("regression")
-    args = script.Args(steps=60, seeds=2, samples=200, width=24)
+    args = script.Args(steps=70, seeds=2, samples=200, width=24)
     for row in script.ROWS:
         module, sparsifier, error = script.train(row, 0, args)
         assert error > 0
@@ -55,10 +58,11 @@ def test_the_regression_keeps_its_rows_sparse(capsys: pytest.CaptureFixture[str]
     assert len({line.split()[1] for line in table[4:]}) == 1, "rows of different size"
 
 
+@short_plan
 def test_the_classification_keeps_its_rows_sparse(capsys: pytest.CaptureFixture[str]) -> None:
     script = load("classification")
     script.digits(1000, 1, 0.3)
-    args = script.Args(steps=30, seeds=1, samples=100)
+    args = script.Args(steps=40, seeds=1, samples=100)
     for row in script.ROWS:
         module, sparsifier, wrong = script.train(row, 0, args)
         assert 0 <= wrong <= 1
@@ -85,6 +89,7 @@ def _enclosed(image: torch.Tensor) -> int:
     return int((labelled > 1).sum())
 
 
+@short_plan
 @pytest.mark.parametrize("method", ["rigl", "ds", "dense"])
 def test_td3_in_one_file_is_sparse_where_it_says_so(method: str) -> None:
     script = load("cleanrl_td3")

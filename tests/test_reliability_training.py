@@ -52,12 +52,14 @@ import sparsity.adapt
 import sparsity.execution.masked as masked
 import sparsity.execution.slow as slow
 import sparsity.execution.sparse as sparse
+import sparsity.goals as engine
 import sparsity.schedule
-import sparsity.sparsifier as engine
 import sparsity.target
 from registry import part
 from rl import TD3
 from sparsity import SET, Method, Sparsifier
+from sparsity.noise import Noise
+from sparsity.remembered import Traces
 from sparsity.timetable import Due, Timetable
 from studies.build import attach
 
@@ -335,13 +337,13 @@ told = Sparsifier.densities
 
 
 def drawing_masks(self: Sparsifier) -> dict[str, Tensor]:
-    torch.rand(1, generator=self._generator)
+    torch.rand(1, generator=self._noise._generator)
     return {w.name: w.mask.view(w.full_shape).clone() for w in self._weights}
 
 
 def live_state(self: Sparsifier) -> dict[str, Any]:
     """Its own tensors instead of copies."""
-    return saved(self) | {"final": self._final}
+    return saved(self) | {"final": self._goals._final}
 
 
 saved = Sparsifier.state_dict
@@ -383,7 +385,7 @@ def one_fewer(shapes: Any, densities: Any) -> dict[str, int]:
     return {name: max(1, math.floor(densities[name] * math.prod(shape)) - 1) for name, shape in shapes.items()}
 
 
-def global_noise(self: Sparsifier, weight: Any) -> Tensor:
+def global_noise(self: Noise, weight: Any) -> Tensor:
     return torch.rand(weight.dense_shape)
 
 
@@ -458,7 +460,7 @@ MUTANTS = {
         ((import_module("rl.td3"), "clear_gradients", nothing), (TD3, "_update_actor", leaky_actor)),
     ),
     "A6 a window that is never emptied": Mutant(
-        lambda: growth_sees_the_critics_own(AUTOGRAD._replace(window=4), 1), ((Sparsifier, "_forget", nothing),)
+        lambda: growth_sees_the_critics_own(AUTOGRAD._replace(window=4), 1), ((Traces, "_forget", nothing),)
     ),
     "A6 sparse, active connections alone": Mutant(
         lambda: growth_sees_the_critics_own(GROWTHS[-1], 1), ((sparse.Sparse, "gradient", masked_growth),)
@@ -480,7 +482,7 @@ MUTANTS = {
     ),
     "A9 one connection is lost": Mutant(lambda: off_is_off("td3", density_one, 50), ((engine, "counts", one_fewer),)),
     "A9 noise of the global generator": Mutant(
-        lambda: off_is_off("sac", density_one, 50), ((Sparsifier, "_noise", global_noise),)
+        lambda: off_is_off("sac", density_one, 50), ((Noise, "__call__", global_noise),)
     ),
     "A9 survivors start from rest": Mutant(
         lambda: off_is_off("td3", density_one, 50), ((masked.Masked, "commit", reborn),)

@@ -27,6 +27,9 @@ from registry import PartError
 from sparsity import SET, Event
 from sparsity.sb3 import SparseCallback, planned_updates
 
+short_plan = pytest.mark.filterwarnings("ignore:.* no change falls into the")
+"""For tests of something else, whose plans are too short for a change of topology."""
+
 ROOT = Path(__file__).parent.parent
 OFF = {"learning_starts": 20, "batch_size": 8, "buffer_size": 1000}
 KINDS: dict[str, tuple[Any, str, dict[str, Any]]] = {
@@ -179,6 +182,7 @@ def test_features_extractors_belong_to_their_network() -> None:
 # Learners apart.
 
 
+@short_plan
 def test_learners_may_differ_in_method_and_density() -> None:
     model = build("td3")
     callback = SparseCallback("set", density={"actor": 0.5, "critic": 0.2}, actor="static")
@@ -372,6 +376,7 @@ def test_sparse_execution_does_what_masked_does(kind: str, method: str) -> None:
         assert torch.allclose(moments[0][name][mask], moments[1][name][mask], atol=1e-4), name
 
 
+@short_plan
 def test_after_learning_a_model_is_one_of_plain_stable_baselines() -> None:
     for execution in ("masked", "sparse"):
         model, plain = build("td3"), build("td3")
@@ -392,6 +397,7 @@ def test_after_learning_a_model_is_one_of_plain_stable_baselines() -> None:
         assert set(model.critic.optimizer.state) == set(model.critic.parameters())
 
 
+@short_plan
 def test_sparse_execution_is_refused_where_it_cannot_be_and_nothing_has_changed() -> None:
     for kind, changes in (("ppo", {}), ("sac", {"eligible": "all"})):
         model = build(kind)
@@ -497,6 +503,7 @@ def test_a_loaded_model_goes_on_with_its_topology_to_the_bit(execution: str, tmp
     assert all(torch.equal(mask, masks[1][name]) for name, mask in masks[0].items())
 
 
+@short_plan
 def test_a_sparse_model_without_a_state_keeps_what_it_has_learnt() -> None:
     model = build("td3")
     first = SparseCallback("set", density=0.3, **METHODS["set"])
@@ -521,6 +528,7 @@ def test_a_state_goes_by_hand_too() -> None:
     assert second.state_dict()["actor"]["steps"] == first.state_dict()["actor"]["steps"]
 
 
+@short_plan
 def test_a_state_given_by_hand_that_does_not_fit_is_refused() -> None:
     first = SparseCallback("set", density=0.3)
     model = build("td3")
@@ -544,6 +552,7 @@ def test_a_model_trained_densely_since_is_made_sparse_anew() -> None:
     assert callback.densities() == pytest.approx({"actor": 0.3, "critic": 0.3}, abs=0.01)
 
 
+@short_plan
 @pytest.mark.parametrize("execution", ["masked", "sparse"])
 def test_learning_goes_on_after_an_interruption(execution: str) -> None:
     class Stop(BaseCallback):
@@ -562,6 +571,7 @@ def test_learning_goes_on_after_an_interruption(execution: str) -> None:
     assert outside(model, masks) == 0
 
 
+@short_plan
 def test_a_callback_used_for_another_model_starts_anew() -> None:
     callback = SparseCallback("set", density=0.3)
     for seed in (0, 1):
@@ -678,6 +688,7 @@ def test_two_callbacks_in_one_learn_are_refused() -> None:
     assert set(both[0].densities()) == {"actor"}
 
 
+@short_plan
 def test_a_model_without_hidden_layers_is_not_kept_dense_in_silence() -> None:
     policy = {"net_arch": {"pi": [], "vf": [16]}}
     with pytest.raises(ValueError, match="the actor of this model has no weight"):
@@ -710,6 +721,7 @@ class Trunk(nn.Module):
         return self.get_submodule(self.names[1])(self.shared(x))
 
 
+@short_plan
 def test_layers_of_a_custom_policy_that_are_not_seen_are_told() -> None:
     class Custom(ActorCriticPolicy):
         names: ClassVar = ("policy_net", "value_net")
@@ -759,6 +771,35 @@ def test_the_package_does_without_stable_baselines() -> None:
     subprocess.run([sys.executable, "-W", "ignore", "-c", script], cwd=ROOT, check=True)
 
 
+def test_a_plan_without_a_change_of_topology_is_told_once() -> None:
+    says = (
+        "the topology of actor, critic.qf0, critic.qf1 would change every 1,000 updates, and no change falls into the "
+        "30 that are planned: choose schedule={'every': 3}, say total="
+    )
+    with pytest.warns(UserWarning, match=re.escape(says)) as told:
+        build("td3").learn(50, callback=SparseCallback("set"))
+    assert len(told) == 1
+    for callback in (SparseCallback("set", total=1000), SparseCallback("set", schedule={"every": 3})):
+        build("td3").learn(50, callback=callback)  # Warnings are errors.
+    build("td3").learn(20, callback=SparseCallback("set"))  # No update, so no event of whatever method.
+
+
+def test_a_warning_that_is_an_error_leaves_the_model_as_it_was() -> None:
+    model = build("td3")
+    before = copy.deepcopy(model.policy.state_dict())
+    with pytest.raises(UserWarning, match="no change falls into the"):
+        model.learn(50, callback=SparseCallback("set"))
+    assert all(torch.equal(value, before[name]) for name, value in model.policy.state_dict().items())
+
+
+def test_densities_may_be_numbers_of_numpy() -> None:
+    for density in (np.float32(0.5), {"actor": np.float64(0.5), "critic": np.float32(0.5)}):
+        callback = SparseCallback("static", density=density)
+        build("td3").learn(30, callback=callback)
+        assert callback.densities() == pytest.approx({"actor": 0.5, "critic": 0.5}, abs=0.02)
+        assert "np." not in repr(callback.state_dict()["actor"]["method"])
+
+
 # What is written about it.
 
 
@@ -772,11 +813,12 @@ def test_the_page_and_the_readme_work(tmp_path: Path, monkeypatch: pytest.Monkey
     names: dict[str, Any] = {}
     for block in [*blocks, readme[1]]:
         small = {
-            "100_000": "110",
+            "100_000": "250",
             "1_000": "150",
             "learn(500": "learn(20",
             "[256, 256]": "[16, 16]",
             '"every": 200': '"every": 20',
+            '"every": 100}': '"every": 10}',
         }
         for written, tiny in small.items():
             block = block.replace(written, tiny)

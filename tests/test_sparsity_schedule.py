@@ -16,6 +16,8 @@ from toys_sparsity import REGISTRY, World
 
 from registry import Part, part
 from sparsity import DS_RELEASED, SET, STATIC, Method
+from sparsity.eventless import is_eventless
+from sparsity.timetable import Timetable
 
 TINY = (4, 5, 2)
 FLAT = Method(allocation=part("uniform", density=0.5))
@@ -328,3 +330,46 @@ def test_a_static_topology_never_changes() -> None:
         world.step()
     assert not world.events
     assert all(torch.equal(before[name], mask) for name, mask in world.sparsifier.masks.items())
+
+
+# Whether anything ever happens.
+
+
+def timetable(schedule: Part, budget: Part, total: int | None, stride: int = 1) -> Timetable:
+    bound = REGISTRY.bind("schedule", schedule), REGISTRY.bind("budget", budget)
+    return Timetable(*bound, stride=stride, total=total, densities={}, density=0.5)
+
+
+SCHEDULES = ("never", "periodic", "cosine", "linear", "expanding")
+BUDGETS = (part("constant"), part("cubic", begin=0.5, end=0.9), part("grow", every=40), part("final_cut", every=50))
+
+
+@briefly
+@given(st.sampled_from(SCHEDULES), st.sampled_from(BUDGETS), st.integers(1, 80), st.integers(0, 79),
+       st.sampled_from([0.5, 1.0, 30]), st.integers(1, 120), st.integers(1, 3))  # fmt: skip
+def test_a_few_questions_tell_what_all_steps_would(
+    name: str, budget: Part, every: int, phase: int, until: float | int, total: int, stride: int
+) -> None:
+    words: dict[str, Any] = {} if name == "never" else {"every": every, "until": until}
+    words |= {} if name in ("never", "expanding") else {"phase": phase % every}
+    table = timetable(part(name, **words), budget, total, stride)
+    plans = [table.at(step) for step in range(1, total // stride + 1)]
+    assert table.has_event() == any(plan.fraction > 0 or plan.density != table.budget(0) for plan in plans)
+
+
+def test_a_long_plan_is_asked_little() -> None:
+    for total in (10**6 - 1, 10**9):
+        asked = list(timetable(part("periodic", every=10**6), part("constant"), total)._telling(total))
+        assert len(asked) == 1 + total // 10**6
+    assert not timetable(part("periodic", every=10**10), part("constant"), 10**9).has_event()
+    # Where no answer comes of so many steps, and where a part raises, nobody is told anything.
+    assert timetable(part("staged", fractions=(0.0,), periods=(1,), ends=(1.0,)), part("constant"), 20_000).has_event()
+    assert timetable(part("periodic", every=0), part("constant"), 100).has_event()
+    assert timetable(part("never"), part("constant"), None).has_event()
+
+
+def test_a_method_is_without_event_only_if_it_says_that_it_rewires() -> None:
+    assert is_eventless(SET, REGISTRY, 999)
+    assert is_eventless(replace(STATIC, budget=part("cubic", begin=2000, end=3000)), REGISTRY, 999)
+    assert not any(is_eventless(method, REGISTRY, 999) for method in (STATIC, replace(SET, eligible=part("none"))))
+    assert not is_eventless(SET, REGISTRY, 1000)

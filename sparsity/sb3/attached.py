@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,14 +13,15 @@ from typing import Any
 from numpy.random import SeedSequence
 from torch import Tensor
 
-from registry import Registry, nearest, part
+from registry import Registry, part
 from sparsity.clipping import EarlyMask
 from sparsity.event import Event
 from sparsity.execution.choice import Execution
 from sparsity.method import Method
+from sparsity.sb3.demands import demand_weights, tell_of_eventless, tell_of_unknown, with_method
 from sparsity.sb3.held import put_into, save_densely, take_out
 from sparsity.sb3.kept import State, going_on, packed, was_sparse
-from sparsity.sb3.networks import Chain, Network, networks_of, unknown_weights
+from sparsity.sb3.networks import Chain, Network
 from sparsity.sb3.slow import Bell, Slow
 from sparsity.sb3.words import Choice
 from sparsity.sparsifier import Sparsifier
@@ -47,7 +47,7 @@ class Attached:
     """From now on until `detach` a model trains sparsely. If that cannot be, ValueError, and the model is as it was."""
 
     def __init__(self, model: Any, settings: Settings, kept: State, on_event: Callable[[Network, Event], None]) -> None:
-        self.networks = tuple(n for n in networks_of(model) if self._has_method(model, n, settings.choice))
+        self.networks = with_method(model, settings.choice)
         self.sparsifiers: dict[str, Sparsifier] = {}
         self._model, self._settings, self._on_event = model, settings, on_event
         self._names = {id(p): name for name, p in model.policy.named_parameters()}
@@ -60,13 +60,15 @@ class Attached:
         before = copy.deepcopy(model.get_parameters())
         try:
             self._attach_all(kept)
-            self._demand_weights()
+            demand_weights({n.learner: self.connections(n.learner)[1] for n in self.networks}, settings.choice)
+            if self.networks:
+                tell_of_unknown(model)
+            if settings.planned != 0:  # A `learn` without an update has no event, whatever the method.
+                tell_of_eventless(self.sparsifiers)
         except Exception:
             self.detach()
             model.set_parameters(before)
             raise
-        if self.networks:
-            _tell_of_unknown(model)
 
     def settle(self) -> None:
         """Slow copies obey their rule from now on, if they have been moved since they did."""
@@ -93,22 +95,6 @@ class Attached:
 
     # How a network gets its sparsifier.
 
-    @staticmethod
-    def _has_method(model: Any, network: Network, choice: Choice) -> bool:
-        learners = tuple(dict.fromkeys(each.learner for each in networks_of(model)))
-        for name in choice.named:
-            if name not in learners:
-                raise ValueError(
-                    f"{type(model).__name__} has no {name!r}. {nearest(name, learners)}Learners: {', '.join(learners)}"
-                )
-        method = choice.of(network.learner)
-        if method.network == "shrunk":
-            raise ValueError(
-                f"a shrunk {network.learner} is built narrow, not masked: give the model fewer units by "
-                "policy_kwargs={'net_arch': [...]}, or choose a method with network = 'given'"
-            )
-        return method.sparse
-
     def _attach_all(self, kept: State) -> None:
         optimizers = list({id(n.optimizer): n.optimizer for n in self.networks}.values())
         early = {}
@@ -122,18 +108,6 @@ class Attached:
         self._handles += [save_densely(optimizer) for optimizer in optimizers]
         settle = lambda *_: self.settle()  # noqa: E731  (torch marks its hooks, which bound methods do not take)
         self._handles.append(self._model.policy.register_state_dict_pre_hook(settle))
-
-    def _demand_weights(self) -> None:
-        """ValueError where nothing became sparse, or nothing of a learner that was named."""
-        learners = dict.fromkeys(n.learner for n in self.networks)
-        dense = [name for name in learners if not self.connections(name)[1]]
-        for name in dense:
-            if len(dense) == len(learners) or name in self._settings.choice.named:
-                raise ValueError(
-                    f"the {name} of this model has no weight for its method to make sparse, with output layers left "
-                    f"dense: give it hidden layers by policy_kwargs={{'net_arch': [...]}}, or say eligible='all', or "
-                    f"{name}='dense'"
-                )
 
     def _attach(self, network: Network, kept: State | None) -> Sparsifier:
         method, weights = self._settings.choice.of(network.learner), candidate_weights(network.chain)
@@ -209,16 +183,6 @@ class Attached:
         """Active ones of the sparse weights of a learner, and all."""
         layers = [d for n in self.networks if n.learner == learner for d in self.sparsifiers[n.name].densities()]
         return sum(layer.active for layer in layers), sum(layer.size for layer in layers)
-
-
-def _tell_of_unknown(model: Any) -> None:
-    left = unknown_weights(model)
-    if left:
-        warnings.warn(
-            f"left dense: {', '.join(left)}, which no network has where Stable-Baselines3 has its layers. To make them "
-            "sparse, use sparsity.attach on the modules that they are in",
-            stacklevel=2,
-        )
 
 
 def _chains(network: Network) -> list[Chain]:
