@@ -382,6 +382,8 @@ def _study_verify(command: cli.StudyVerify) -> int:
     for file in files:
         print(f"not as written: {clean(file)}")
     print(f"{checked} finished runs checked, {len(files)} damaged files")
+    if files:
+        print(f"to mend: `sparsity study run {command.name}` does the runs of these files again", file=sys.stderr)
     return 4 if files else 0
 
 
