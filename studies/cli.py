@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +86,7 @@ class Setup(Common, Care):
 class Train(Setup):
     """Train one agent: a study of one run, kept in the same store."""
 
-    env: str = ""
+    env: Annotated[str, arg(metavar="TEXT", help_behavior_hint="")] = ""
     """A Gymnasium environment with its version: HalfCheetah-v5."""
     agent: Text = None
     """td3, ddpg or sac; default that of the preset, else td3."""
@@ -262,7 +263,7 @@ class Check(Common):
 class PluginNew(Common):
     """A package of your own to begin with: a working part, its tests, a study of it, how to install it."""
 
-    name: Name = ""
+    name: Positional[Annotated[str, arg(metavar="NAME", help_behavior_hint="")]] = ""
     """What it is called: the distribution, its module and its part."""
     kind: str = "prune"
     """Of part: prune, grow, schedule, budget, ... (`sparsity parts` lists all kinds)."""
@@ -420,9 +421,12 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:  # While libraries are imported: later ones are answered where the work is.
         print("interrupted; give the same command again", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:  # A reader of the help, `head` say, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
 
 
-UNFINISHED: Final = ([], ["study"], ["plugin"])
+UNFINISHED: Final[tuple[list[str], ...]] = ([], ["study"], ["plugin"])
 """Words that no command ends with: what may follow them is the best answer."""
 
 

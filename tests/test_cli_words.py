@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 from lab import Lab, a_lab, no_figures, sparsity  # noqa: F401
 
@@ -39,3 +43,18 @@ def test_a_part_that_nobody_knows_may_be_one_of_a_file(lab: Lab) -> None:
 def test_where_there_is_no_store_that_is_said(lab: Lab) -> None:
     for words in (("study", "status", "x"), ("export", "x", "--to", "scipy")):
         assert f"there is no folder {lab.store}" in lab(*words).err
+
+
+def test_a_reader_who_has_seen_enough_of_the_help_gets_no_traceback() -> None:
+
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as gone:
+        done = subprocess.run(
+            [sys.executable, "-m", "studies", "play", "--help"],
+            stdout=gone,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert (done.returncode, done.stderr) == (0, "")
