@@ -46,7 +46,6 @@ def test_where_there_is_no_store_that_is_said(lab: Lab) -> None:
 
 
 def test_a_reader_who_has_seen_enough_of_the_help_gets_no_traceback() -> None:
-
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "w") as gone:
