@@ -227,7 +227,10 @@ def _run(
         for key, value in estimate(made, store, options).items():
             print(f"{key:8}{clean(value)}")
         return 0
-    print(f"study {made.study.name}: {len(made.runs)} runs, {len(made.pending)} to do", file=sys.stderr)
+    print(
+        f"study {made.study.name}: {len(made.runs)} run{'s' if len(made.runs) != 1 else ''}, {len(made.pending)} to do",
+        file=sys.stderr,
+    )
     try:
         failures = run_plan(made, store, text, registry, options)
     except KeyboardInterrupt:
