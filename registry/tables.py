@@ -142,9 +142,9 @@ class Registry:
         if not claims:
             known = self.names(kind)
             broken = "".join(f"\n  a plugin that was set aside: {problem}" for problem in self.problems)
-            raise PartError(
-                f"no {kind} named {name!r}. {nearest(name, known)}Known: {', '.join(known) or 'none'}{broken}"
-            )
+            close = nearest(name, known)
+            own = "" if close else ". One of your own is known once its file is loaded: --plugin FILE"
+            raise PartError(f"no {kind} named {name!r}. {close}Known: {', '.join(known) or 'none'}{own}{broken}")
         return claims[0]
 
     def resolve(self, kind: str, chosen: Part) -> Part:
@@ -245,7 +245,7 @@ def _doubled(claims: list[Entry]) -> str:
     makers = " and by ".join(str(entry.origin) for entry in claims)
     return (
         f"{first.kind.name} {first.name!r} is claimed by {makers}: rename one of the two, "
-        "register(..., name='other') does"
+        "register(..., name='other') does, or leave one out: --no-plugins leaves out what is installed"
     )
 
 

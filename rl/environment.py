@@ -118,7 +118,15 @@ def _check_id(env_id: str, allow_import: bool) -> None:
             "If you trust it, allow imports (--allow-env-import)"
         )
     if not re.search(r"-v\d+$", env_id):
-        raise EnvironmentRefused(f"{env_id!r} names no version; write it out, as in 'HalfCheetah-v5'")
+        raise EnvironmentRefused(f"{env_id!r} names no version; write it out, as in {_newest(env_id)!r}")
+
+
+def _newest(name: str) -> str:
+    """The newest registered version of that name, else an example."""
+    import gymnasium
+
+    known = [spec.id for spec in gymnasium.registry.values() if spec.name == name and spec.namespace is None]
+    return max(known, key=lambda env_id: gymnasium.spec(env_id).version or 0, default="HalfCheetah-v5")
 
 
 def _made(env_id: str, **drawing: Any) -> gymnasium.Env[Any, Any]:

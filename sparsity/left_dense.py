@@ -20,11 +20,15 @@ class LeftDense(NamedTuple):
 
 
 def left_dense(module: nn.Module, sparse: Collection[str], eligible: str) -> dict[str, LeftDense]:
-    """By name, everything that is no bias and not among `sparse`. `eligible` is the part that chose those."""
+    """By name, everything that is no bias and not among `sparse`. `eligible` is the part that chose those.
+
+    Biases have one dimension, or in a population, whose members lead, are called `bias`.
+    """
     candidates, embeddings = candidate_weights(module), embedding_weights(module)
     told = {}
     for name, parameter in module.named_parameters():
-        if name in sparse or parameter.dim() < 2 or isinstance(layer_of(module, name), SCALES):
+        is_bias = parameter.dim() < 2 or name.rpartition(".")[2] == "bias"
+        if name in sparse or is_bias or isinstance(layer_of(module, name), SCALES):
             continue
         if not parameter.requires_grad:
             told[name] = LeftDense(parameter.numel(), "frozen", False)

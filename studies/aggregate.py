@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 Scores = Sequence[NDArray[np.float64]] | NDArray[np.float64]
 """One array (runs,) a task, or an array (runs, tasks)."""
@@ -77,7 +77,7 @@ def median(scores: Scores) -> NDArray[np.float64]:
 
 def iqm(scores: Scores) -> NDArray[np.float64]:
     """Mean of the middle half of all runs of all tasks together (Agarwal et al. 2021)."""
-    return np.asarray(stats.trim_mean(np.concatenate(_columns(scores), axis=-1), 0.25, axis=-1))
+    return np.asarray(scipy.stats.trim_mean(np.concatenate(_columns(scores), axis=-1), 0.25, axis=-1))
 
 
 def optimality_gap(scores: Scores, *, gamma: float = 1.0) -> NDArray[np.float64]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import io
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import tyro
 from tyro.conf import (
@@ -27,6 +29,10 @@ Clock = Literal["wall", "cpu"]
 Repeated = UseAppendAction[tuple[str, ...]]
 Text = Annotated[str | None, arg(metavar="TEXT", help_behavior_hint="")]
 Folder = Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")]
+Switch = Annotated[bool, arg(help_behavior_hint="")]
+Name = Positional[Annotated[str, arg(metavar="NAME")]]
+Study = Positional[Annotated[str, arg(metavar="STUDY")]]
+Run = Positional[Annotated[str, arg(metavar="RUN")]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +43,9 @@ class Common:
     """Folder of runs and studies; default $SPARSITY_STORE, else ./runs."""
     plugin: UseAppendAction[tuple[Path, ...]] = ()
     """A Python file with parts of your own; may be given again."""
-    no_plugins: bool = False
+    no_plugins: Switch = False
     """Leave installed plugins out."""
-    debug: bool = False
+    debug: Switch = False
     """Show the traceback of an error."""
 
 
@@ -61,18 +67,18 @@ class Setup(Common, Care):
     """Environment steps between evaluations; default a twentieth of the run."""
     name: Text = None
     """Name of the study in the store."""
-    replace: bool = False
+    replace: Switch = False
     """Take the place of a stored study of that name; finished runs are kept."""
     logger: Repeated = ()
     """Where training signals go beside training.csv; may be given again."""
-    diagnostics: bool = False
+    diagnostics: Switch = False
     """Write what happens inside at every evaluation to diagnostics.csv: topologies, units, ranks, FLOPs, bytes; keep
     masks in topologies.safetensors."""
-    dry_run: bool = False
+    dry_run: Switch = False
     """Say what would be run and what it would cost; write nothing."""
-    yes: bool = False
+    yes: Switch = False
     """Accept grids of over 100,000 runs."""
-    allow_env_import: bool = False
+    allow_env_import: Switch = False
     """Let environment ids import a module: `module:Env-v0`."""
 
 
@@ -80,7 +86,7 @@ class Setup(Common, Care):
 class Train(Setup):
     """Train one agent: a study of one run, kept in the same store."""
 
-    env: str = ""
+    env: Annotated[str, arg(metavar="TEXT", help_behavior_hint="")] = ""
     """A Gymnasium environment with its version: HalfCheetah-v5."""
     agent: Text = None
     """td3, ddpg or sac; default that of the preset, else td3."""
@@ -91,13 +97,14 @@ class Train(Setup):
     steps: str = "100_000"
     """Environment steps."""
     seed: int = 0
+    """Decides everything random: initial weights, topologies, the environment."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyRun(Setup):
     """Run a study, or go on with it: by its name, from a file, or as a grid of flags."""
 
-    study: Positional[Text] = None
+    study: Positional[Annotated[str | None, arg(metavar="[STUDY]", help_behavior_hint="")]] = None
     """Name in the store or the catalogue, or a .toml file."""
     scale: Text = None
     """The study at a size that its file names, small for instance; full is the file as it stands."""
@@ -123,7 +130,7 @@ class StudyRun(Setup):
 class StudyTune(Setup):
     """Choose settings for every row of a study, equally many trials each, on seeds that it does not report."""
 
-    study: Positional[str]
+    study: Study
     """Name in the store or the catalogue, or a .toml file; it has a table [tune]."""
     search: Literal["grid", "random"] | None = None
     """Instead of the file's: all combinations of its lists, or drawn ones."""
@@ -148,22 +155,25 @@ class StudyList(Common):
 class StudyStatus(Common):
     """How many runs of a study are done, running, failed, and why."""
 
-    name: Positional[str]
+    name: Name
+    """Of a study in the store: `sparsity study list`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyTable(Common):
     """Sparsity against return, with intervals, n and failures."""
 
-    name: Positional[str]
+    name: Name
+    """Of a study in the store: `sparsity study list`."""
     format: Format = "text"
+    """How it is written, on standard output."""
     clock: Clock = "wall"
     """Seconds by the wall clock or of the CPU's time, which is the fairer where a machine was busy."""
     against: Text = None
     """Instead: every row compared with the row of this name, dense for instance."""
     test: Literal["welch", "permutation"] = "welch"
     """Where p comes from with --against; a permutation test assumes no distribution, and takes a second a row."""
-    runs: bool = False
+    runs: Switch = False
     """Instead: every run with its state, its score and its id, which `sparsity play` and `sparsity export` take."""
 
 
@@ -171,7 +181,8 @@ class StudyTable(Common):
 class StudyPlot(Common):
     """Learning curves, return against density, layers, churn and topologies as PNG and PDF; or one of diagnostics."""
 
-    name: Positional[str]
+    name: Name
+    """Of a study in the store: `sparsity study list`."""
     clock: Clock = "wall"
     """Seconds by the wall clock or of the CPU's time, which is the fairer where a machine was busy."""
     measure: Text = None
@@ -184,7 +195,8 @@ class StudyPlot(Common):
 class StudyReport(Common):
     """One page in HTML, whole in itself: what was asked, what it shows, tables, figures, settings, every run."""
 
-    name: Positional[str]
+    name: Name
+    """Of a study in the store: `sparsity study list`."""
     clock: Clock = "wall"
     """Seconds by the wall clock or of the CPU's time, which is the fairer where a machine was busy."""
 
@@ -193,10 +205,11 @@ class StudyReport(Common):
 class StudyCopy(Common):
     """Copy a study's finished runs into another store, without their weights: small enough to publish."""
 
-    name: Positional[str]
+    name: Name
+    """Of a study in the store: `sparsity study list`."""
     to: Folder = None
     """Folder of the other store."""
-    weights: bool = False
+    weights: Switch = False
     """Copy weights too."""
 
 
@@ -204,7 +217,8 @@ class StudyCopy(Common):
 class StudyVerify(Common):
     """Compare every file of a study's finished runs with its hash."""
 
-    name: Positional[str]
+    name: Name
+    """Of a study in the store: `sparsity study list`."""
 
 
 Action = (
@@ -231,22 +245,25 @@ class StudyGroup:
 class Parts(Common):
     """Every registered part: what it does, inputs, settings, where it comes from."""
 
-    kind: Positional[Text] = None
-    name: Positional[Text] = None
+    kind: Positional[Annotated[str | None, arg(metavar="[KIND]", help_behavior_hint="")]] = None
+    """Those of one kind, and what such a part may ask for: prune, grow, method, preset, ..."""
+    name: Positional[Annotated[str | None, arg(metavar="[NAME]", help_behavior_hint="")]] = None
+    """One part: its formula, inputs, settings and source."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check(Common):
     """Conformance of a plugin: a file, an importable module or an installed plugin; without a name, all installed."""
 
-    target: Positional[str] = ""
+    target: Positional[Annotated[str, arg(metavar="[TARGET]", help_behavior_hint="")]] = ""
+    """A .py file, a folder with a package, a module's name; left out, every installed plugin."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PluginNew(Common):
     """A package of your own to begin with: a working part, its tests, a study of it, how to install it."""
 
-    name: Positional[str] = ""
+    name: Positional[Annotated[str, arg(metavar="NAME", help_behavior_hint="")]] = ""
     """What it is called: the distribution, its module and its part."""
     kind: str = "prune"
     """Of part: prune, grow, schedule, budget, ... (`sparsity parts` lists all kinds)."""
@@ -274,12 +291,13 @@ class PluginGroup:
 class Play(Common):
     """Let a finished run's policy act: returns beside those of its last evaluation, and a video if asked for."""
 
-    run: Positional[str]
+    run: Run
     """Its id, the beginning of it, or its folder."""
     episodes: int = 10
+    """How many."""
     seed: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None
     """Begin with other episodes than the run's last evaluation, equal ones for every run."""
-    explore: bool = False
+    explore: Switch = False
     """Act with the agent's exploration."""
     video: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """Draw the first episode into an .mp4 or a .gif."""
@@ -291,10 +309,11 @@ class Play(Common):
     """Environment steps that it shows of each; 0 is all."""
     video_every: int = 1
     """Draw every n-th step only: smaller files, at the same pace."""
-    replace: bool = False
+    replace: Switch = False
     """Take the place of a video of that name."""
     format: Literal["text", "csv"] = "text"
-    allow_env_import: bool = False
+    """How it is written, on standard output."""
+    allow_env_import: Switch = False
     """Let the environment's id import a module: `module:Env-v0`."""
 
 
@@ -302,17 +321,17 @@ class Play(Common):
 class Upload(Common):
     """Give a finished run away on the Hugging Face Hub: weights, evaluations, and a page that says what it is."""
 
-    run: Positional[str]
+    run: Run
     """Its id, the beginning of it, or its folder."""
     repo: str
     """user/name on the hub; it is made if it is not there, and holds this one run."""
-    private: bool = False
+    private: Switch = False
     """Make the repository for yourself alone."""
     license: str = "unknown"
     """Of the weights, as the hub calls it: mit, apache-2.0, cc-by-4.0, ..."""
     to: Folder = None
     """Write what is sent into this new folder, too."""
-    dry_run: bool = False
+    dry_run: Switch = False
     """Send nothing: show the page, and write the folder if --to names one."""
 
 
@@ -320,15 +339,15 @@ class Upload(Common):
 class Export(Common):
     """The policy of a finished run as files that need neither this project nor torch."""
 
-    run: Positional[str]
+    run: Run
     """Its id, the beginning of one, or its folder."""
     to: Literal["safetensors", "scipy", "onnx"]
-    """scipy: CSR arrays, and a runner that needs NumPy alone."""
+    """scipy: CSR arrays, and a runner that needs NumPy alone; onnx: a graph; safetensors: tensors by name."""
     out: Folder = None
     """Folder of the files; default exports/ID/FORMAT."""
-    no_compact: bool = False
+    no_compact: Switch = False
     """Keep units that nothing enters or leaves."""
-    allow_env_import: bool = False
+    allow_env_import: Switch = False
     """Let environment ids import a module: `module:Env-v0`."""
 
 
@@ -336,7 +355,7 @@ class Export(Common):
 class Bench:
     """Speed on this machine: ours, dense, masked and sparse, beside Stable-Baselines3 and SBX where installed."""
 
-    quick: bool = False
+    quick: Switch = False
     """Width 256, batch 256, one thread, few repeats: about two minutes."""
     repeats: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None
     """Blocks of each contestant; default 7, with --quick 3."""
@@ -358,9 +377,9 @@ class Bench:
     """dense,masked,sparse,autograd,sbx,sb3; autograd is sparse with the losses in plain torch"""
     out: Path = Path("bench")
     """Folder of the raw times, the tables and the figure."""
-    calibrate: bool = False
+    calibrate: Switch = False
     """Instead: measure from which density on dense arithmetic is faster, and write that into the installed package."""
-    debug: bool = False
+    debug: Switch = False
     """Show the traceback of an error."""
 
 
@@ -402,16 +421,32 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:  # While libraries are imported: later ones are answered where the work is.
         print("interrupted; give the same command again", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:  # A reader of the help, `head` say, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+UNFINISHED: Final[tuple[list[str], ...]] = ([], ["study"], ["plugin"])
+"""Words that no command ends with: what may follow them is the best answer."""
 
 
 def _carried_out(arguments: list[str] | None) -> int:
-    command: Any = tyro.cli(
+    words = sys.argv[1:] if arguments is None else arguments
+    if words in UNFINISHED:
+        with contextlib.redirect_stdout(sys.stderr), contextlib.suppress(SystemExit):
+            _read([*words, "--help"])
+        return 2
+    command = _read(words)
+    from studies.commands import carry_out
+
+    return carry_out(command.action if isinstance(command, StudyGroup | PluginGroup) else command)
+
+
+def _read(words: list[str]) -> Any:
+    return tyro.cli(
         Command,
-        args=arguments,
+        args=words,
         config=(FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes),
         prog="sparsity",
         description="Sparse training for deep reinforcement learning: parts, runs, studies.",
     )
-    from studies.commands import carry_out
-
-    return carry_out(command.action if isinstance(command, StudyGroup | PluginGroup) else command)

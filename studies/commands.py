@@ -227,7 +227,10 @@ def _run(
         for key, value in estimate(made, store, options).items():
             print(f"{key:8}{clean(value)}")
         return 0
-    print(f"study {made.study.name}: {len(made.runs)} runs, {len(made.pending)} to do", file=sys.stderr)
+    print(
+        f"study {made.study.name}: {len(made.runs)} run{'s' if len(made.runs) != 1 else ''}, {len(made.pending)} to do",
+        file=sys.stderr,
+    )
     try:
         failures = run_plan(made, store, text, registry, options)
     except KeyboardInterrupt:
@@ -382,6 +385,8 @@ def _study_verify(command: cli.StudyVerify) -> int:
     for file in files:
         print(f"not as written: {clean(file)}")
     print(f"{checked} finished runs checked, {len(files)} damaged files")
+    if files:
+        print(f"to mend: `sparsity study run {command.name}` does the runs of these files again", file=sys.stderr)
     return 4 if files else 0
 
 

@@ -42,10 +42,11 @@ class Comparison:
 
 
 def comparisons(outcomes: Iterable[Outcome], *, against: str = DENSE, test: Test = "welch") -> list[Comparison]:
-    """Every other row against the row labelled `against` of its agent, environment and, if there are several, axes.
+    """Every other row against the row labelled `against` of its agent, environment and, if several, axes and density.
 
     p values are corrected by Holm (1979) over the environments of a method, the family in which it is judged. Left
-    out are only rows of an agent and environment in which no reference was planned.
+    out are only rows of an agent and environment in which no reference was planned, or several and none of the
+    row's density.
 
     Seeds are never paired. Where they correlate this is cautious: at r = 0.3 and ten seeds, 2.2 % of equal methods
     are told apart. To pair where their scores seem to correlate (p < 0.05) would not be: the rows it takes are those
@@ -63,17 +64,22 @@ def comparisons(outcomes: Iterable[Outcome], *, against: str = DENSE, test: Test
 
 
 def reference_of(row: Row, rows: Sequence[Row], label: str) -> Row | None:
-    """The row labelled so of the same agent and environment: the one of the same axes, or the only one."""
+    """The row labelled so of the same agent and environment: the one of the same axes and density, or the only one.
+
+    None where there is none, and where there are several of which none has the row's density: which is meant, nobody
+    can say, as of a dense row beside a method at two densities.
+    """
     if row.label == label:
         return row
     known = [one for one in rows if (one.label, one.agent, one.env) == (label, row.agent, row.env)]
     same = [one for one in known if one.axes == row.axes] if len(known) > 1 else known
-    if len(same) == 1 or not known:
-        return same[0] if same else None
-    raise ValueError(
-        f"{len(known)} rows are labelled {label!r} for {row.agent} on {row.env}, and {len(same)} of them have the axes "
-        f"{dict(row.axes)} of {row.label}; one must: give only the outcomes of one reference"
-    )
+    if known and not same:
+        raise ValueError(
+            f"{len(known)} rows are labelled {label!r} for {row.agent} on {row.env}, and 0 of them have the axes "
+            f"{dict(row.axes)} of {row.label}; one must: give only the outcomes of one reference"
+        )
+    near = [one for one in same if one.density == row.density] if len(same) > 1 else same
+    return near[0] if near else None
 
 
 def reference_label(rows: Sequence[Row]) -> str | None:

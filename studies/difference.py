@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 ROUNDING: Final = 1e-13
 """Relative; means of equal returns differ by less."""
@@ -41,7 +41,7 @@ def difference(a: ArrayLike, b: ArrayLike, *, paired: bool = False) -> Differenc
         return Difference(point, point, point, float(same), paired)  # No spread: nothing is left to chance.
     with warnings.catch_warnings():  # SciPy warns of each side without a spread of its own.
         warnings.filterwarnings("ignore", message="Precision loss", category=RuntimeWarning)
-        test = stats.ttest_rel(first, second) if paired else stats.ttest_ind(first, second, equal_var=False)
+        test = scipy.stats.ttest_rel(first, second) if paired else scipy.stats.ttest_ind(first, second, equal_var=False)
     low, high = test.confidence_interval(0.95)
     return Difference(point, float(low), float(high), float(test.pvalue), paired)
 
@@ -58,7 +58,7 @@ def permutation(
     first, second = _sides(a, b, paired)
     if not paired:
         first, second = np.sort(first), np.sort(second)
-    test = stats.permutation_test(
+    test = scipy.stats.permutation_test(
         (first, second),
         lambda x, y, axis: np.mean(x, axis=axis) - np.mean(y, axis=axis),
         permutation_type="samples" if paired else "independent",
@@ -79,7 +79,7 @@ def seeds_correlate(a: Mapping[int, float], b: Mapping[int, float]) -> tuple[flo
     x, y = np.array([a[seed] for seed in common]), np.array([b[seed] for seed in common])
     if len(common) < 3 or not np.ptp(x) or not np.ptp(y):
         return float("nan"), float("nan")
-    test = stats.pearsonr(x, y, alternative="greater")
+    test = scipy.stats.pearsonr(x, y, alternative="greater")
     return float(test.statistic), float(test.pvalue)
 
 

@@ -35,7 +35,7 @@ def last(attempt: Attempt, world: Mapping[str, Any], *, allow_drift: bool) -> tu
             f"the checkpoint at step {loaded.about['step']} was made with {changed}: go on all the same, its row "
             f"marked (--allow-drift), or delete {attempt.folder.parent} to begin anew"
         )
-    told.append(f"goes on from step {loaded.about['step']}{f', although {changed}' if changed else ''}")
+    told.append(f"goes on from step {loaded.about['step']:,}{f', although {changed}' if changed else ''}")
     return loaded, told
 
 

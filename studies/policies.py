@@ -111,8 +111,12 @@ def _completed(given: str, store: Store) -> str:
         return found[0]
     if found:
         raise BadInput(f"{len(found)} runs of {store.root} begin with {given}: {', '.join(found[:6])}: give more of it")
+    held = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
+    few = f" ({', '.join(runs)})" if 0 < len(runs) <= 6 else ""
+    if not store.root.is_dir():
+        few = f", for there is no folder {store.root}: --store says where it is"
     raise BadInput(
-        f"the store {store.root} has no run {given!r}. {nearest(given, runs)}It holds {len(runs)} runs; give an id, "
+        f"the store {store.root} has no run {given!r}. {nearest(given, runs)}It holds {held}{few}; give an id, "
         "the beginning of one, or the folder of a run (`sparsity study table NAME --runs` lists those of a study)"
     )
 

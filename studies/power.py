@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-from scipy import stats
+import scipy
 
 ALPHA: Final = 0.05
 POWER: Final = 0.8
@@ -29,11 +29,11 @@ def power(n: int, effect: float, *, alpha: float = ALPHA) -> float:
     if n < 2:
         raise ValueError(f"n is {n}; a t-test needs two runs a side")
     df, centre = 2 * n - 2, abs(effect) * math.sqrt(n / 2)
-    limit = float(stats.t.ppf(1 - alpha / 2, df))
+    limit = float(scipy.stats.t.ppf(1 - alpha / 2, df))
     if centre > limit + CERTAIN:
         return 1.0
-    other = float(stats.nct.cdf(-limit, df, centre)) if centre < FAR else 0.0
-    return float(stats.nct.sf(limit, df, centre)) + other
+    other = float(scipy.stats.nct.cdf(-limit, df, centre)) if centre < FAR else 0.0
+    return float(scipy.stats.nct.sf(limit, df, centre)) + other
 
 
 def seeds_needed(
@@ -78,4 +78,4 @@ def upper_deviation(deviation: float, df: int, *, confidence: float = CONFIDENCE
     """
     if df < 1:
         raise ValueError(f"df is {df}; a deviation needs two runs of a kind")
-    return deviation * math.sqrt(df / float(stats.chi2.ppf(1 - confidence, df)))
+    return deviation * math.sqrt(df / float(scipy.stats.chi2.ppf(1 - confidence, df)))

@@ -51,7 +51,7 @@ class Progress:
         """A run tells how far it is: `step`, `steps`, and `return` after an evaluation."""
         if self._live:
             self._draw(run_id, record)
-        elif time.monotonic() - self._last.get(run_id, 0.0) > PLAIN_EVERY:
+        elif record["steps"] and time.monotonic() - self._last.get(run_id, 0.0) > PLAIN_EVERY:
             self._last[run_id] = time.monotonic()
             self._say(f"{self._labels[run_id]}: step {record['step']:,} of {record['steps']:,}{_return(record)}")
 

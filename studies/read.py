@@ -112,7 +112,9 @@ def find(name: str, store: Path, *, scale: str | None = None) -> tuple[Path, str
         )
     stored = {p.parent.name for p in store.glob("studies/*/study.toml")}
     known = sorted({p.stem for p in CATALOGUE.glob("*.toml")} | stored)
-    raise BadInput(f"no study named {name!r}. {nearest(name, known)}Known: {', '.join(known)}; or give a file, x.toml")
+    beside = Path(f"{name}.toml")
+    close = f"Did you mean the file {clean(str(beside))}? " if beside.is_file() else nearest(name, known)
+    raise BadInput(f"no study named {name!r}. {close}Known: {', '.join(known)}; or give a file, x.toml")
 
 
 def read_file(path: Path) -> dict[str, Any]:

@@ -141,9 +141,11 @@ def estimate(
     results, checkpoints = plan.room.results / 1e6 + 0.1, plan.room.checkpoints / 1e6
     donors = len(plan.runs.keys() - {cell.run.id for cell in plan.cells})
     beside = f", {donors} of them donors of others alone" if donors else ""
+    taken = hours(plan.pending, workers, seconds_per_update)
+    minutes = f" ({60 * float(taken):.0f} min)" if plan.pending and taken.startswith("0.") else ""
     return {
         "runs": f"{len(plan.runs)} ({len(plan.pending)} to do){beside}",
-        "hours": f"about {hours(plan.pending, workers, seconds_per_update)} with {workers} workers",
+        "hours": f"about {taken}{minutes} with {workers} worker{'s' if workers > 1 else ''}",
         "memory": f"about {0.7 * workers + buffers:.1f} GB, {buffers:.1f} GB of it replay buffers",
         "disk": f"about {results:.1f} MB in {store.root}, and up to {checkpoints:,.1f} MB for checkpoints "
         f"{'that are kept' if options.keep_buffers else 'until runs end'}; {free:,.1f} GB are free",

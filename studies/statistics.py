@@ -12,8 +12,8 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 import numpy as np
+import scipy  # Not `from scipy import stats`: that takes most of a second, and is had at the first use.
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from studies.outcome import Outcome, Status
 
@@ -104,13 +104,13 @@ def iqm(scores: ArrayLike) -> float:
     values = _finite(scores)
     if not values.size:
         raise ValueError("the interquartile mean of no scores; give at least one")
-    return float(stats.trim_mean(values, 0.25))
+    return float(scipy.stats.trim_mean(values, 0.25))
 
 
 def t_interval(scores: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and half width t(0.975, n - 1) s / sqrt(n) over the first axis, n >= 2 (Student 1908)."""
     values = np.asarray(scores, dtype=np.float64)
-    half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, axis=0, ddof=1) / np.sqrt(len(values))
+    half = scipy.stats.t.ppf(0.975, len(values) - 1) * np.std(values, axis=0, ddof=1) / np.sqrt(len(values))
     return np.mean(values, axis=0), np.asarray(half)
 
 
@@ -121,7 +121,7 @@ def bootstrap(scores: ArrayLike, *, seed: int = 0) -> tuple[float, float]:
     """
     values = _finite(scores)
     drawn = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
-    low, high = np.percentile(stats.trim_mean(values[drawn], 0.25, axis=1), (2.5, 97.5))
+    low, high = np.percentile(scipy.stats.trim_mean(values[drawn], 0.25, axis=1), (2.5, 97.5))
     return float(low), float(high)
 
 

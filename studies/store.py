@@ -346,7 +346,8 @@ class Store:
         """The runs of a study with their places in it. BadInput if the store has no such study."""
         if "/" in name or name in ("", ".", "..") or not (self.study_folder(name) / CELLS).is_file():
             known = self.studies()
-            listed = ", ".join(known) or "none"
+            here = "" if self.root.is_dir() else f", for there is no folder {self.root}: --store says where it is"
+            listed = ", ".join(known) or f"none{here}"
             raise BadInput(f"the store {self.root} has no study {name!r}. {nearest(name, known)}Known: {listed}")
         cells: list[dict[str, Any]] = self._listed(name)["cells"]
         given = (cell[key] for cell in cells for key in ("run", "donor") if key in cell)

@@ -12,7 +12,7 @@ from studies.difference import PERMUTATIONS
 from studies.formats import Cells, Sheet, csv_text
 from studies.outcome import Outcome
 from studies.problems import BadInput, clean
-from studies.statistics import Row, tally
+from studies.statistics import Row, summary, tally
 from studies.table import WRITERS, Format, heading
 from studies.words import ABSENT, evaluations, row_name
 
@@ -43,13 +43,14 @@ def versus(
 def versus_sheet(outcomes: Sequence[Outcome], against: str, test: Test = "welch") -> Sheet:
     """The same in words. Where there is nothing to compare the sheet has a note that says so, and no lines."""
     compared = _compared(outcomes, against, test)
+    left_out = _left_out(outcomes, compared, against)
     if all(math.isnan(one.difference.point) for one in compared):
-        return Sheet("", HEAD, [], _nothing(compared, against))
+        return Sheet("", HEAD, [], [*_nothing(compared, against), *left_out])
     arrivals = {_key(arrival.row): arrival for arrival in steps_to_dense(outcomes, dense=against)}
     blocks: dict[str, list[Cells]] = {}
     for one in compared:
         blocks.setdefault(heading(one.row), []).append(_cells(one, arrivals[_key(one.row)]))
-    return Sheet("", HEAD, list(blocks.items()), _legend(compared, arrivals, against, test))
+    return Sheet("", HEAD, list(blocks.items()), [*_legend(compared, arrivals, against, test), *left_out])
 
 
 def _compared(outcomes: Sequence[Outcome], against: str, test: Test) -> list[Comparison]:
@@ -63,6 +64,15 @@ def _compared(outcomes: Sequence[Outcome], against: str, test: Test) -> list[Com
 def _nothing(compared: Sequence[Comparison], against: str) -> list[str]:
     said = f"nothing to compare with {clean(against)}: a difference needs two finished runs on both sides"
     return [said, *(f"{row_name(one.row)}, {heading(one.row)}: {_sides(one)}" for one in compared)]
+
+
+def _left_out(outcomes: Sequence[Outcome], compared: Sequence[Comparison], against: str) -> list[str]:
+    """Which rows stand in no line: beside several rows of that name, nobody can say which a dense one goes with."""
+    known = {_key(one.row) for one in compared}
+    rows = [row for row in summary(outcomes) if row.label != against and _key(row) not in known]
+    names = ", ".join(dict.fromkeys(row_name(row) for row in rows))
+    reason = f"as {clean(against)} has no row there, or several of which none has their density"
+    return [f"not compared, {reason}: {names}"] if rows else []
 
 
 def _cells(one: Comparison, arrival: Arrival) -> tuple[str, ...]:
@@ -90,7 +100,7 @@ def _legend(
     compared: Sequence[Comparison], arrivals: Mapping[tuple[object, ...], Arrival], against: str, test: Test
 ) -> list[str]:
     name = clean(against)
-    own = {heading(one.reference): _arrived(arrivals[_key(one.reference)]) for one in compared}
+    own = {_key(one.reference): one.reference for one in compared}
     scored = evaluations([side for one in compared for side in (one.row, one.reference)])
     return [
         f"score: {scored}; curve: a run's running mean of as many",
@@ -101,7 +111,7 @@ def _legend(
         *(["-: fewer than two finished runs on a side"] if any(math.isnan(one.better) for one in compared) else []),
         f"steps to its return: median step at which the curves of a row's runs first reach the mean score of {name}; "
         "not by half: half of the runs or more never do, failed ones included",
-        *(f"{name} itself, {where}: {arrived}" for where, arrived in own.items()),
+        *(f"{row_name(row)} itself, {heading(row)}: {_arrived(arrivals[key])}" for key, row in own.items()),
     ]
 
 

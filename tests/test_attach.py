@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.random import SeedSequence
+from test_rl_td3 import agent
 from torch import nn
 from toys_attach import EVERY, adam, attached, batches, counts, is_sparse, network, train
 
@@ -511,6 +512,14 @@ def test_a_swap_that_falls_with_the_run_stays_where_nobody_says_how_long_it_is()
     ended = attach(module, optimizer, method="rigl", density=0.1, schedule={"until": 50})  # No warning: it says when.
     assert ended.method.schedule.name == "cosine"
     ended.detach()
+
+
+def test_biases_of_a_population_are_biases_too() -> None:
+    """pytest makes an error of the warning that `attach` would give."""
+    critic = next(learner for learner in agent().learners() if learner.name == "critic")
+    assert any(p.dim() > 1 for name, p in critic.module.named_parameters() if name.endswith(".bias"))
+    sparsifier = attach(critic.module, critic.optimizer, "set", density=0.2)
+    assert list(sparsifier.left_dense) == ["head.weight"]
 
 
 # Plans that are too short.

@@ -86,6 +86,7 @@ FILES: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
     "env unknown": (changed(ENV, "Pendulumm-v1"), ("Pendulumm", "Did you mean", "Pendulum")),
     "env in lower case": (changed(ENV, "halfcheetah-v5"), ("Did you mean", "HalfCheetah")),
     "env without version": (changed(ENV, "HalfCheetah"), ("'HalfCheetah'", "version", "HalfCheetah-v5")),
+    "env without version, another": (changed(ENV, "InvertedPendulum"), ("version", "'InvertedPendulum-v5'")),
     "env without name": (changed(ENV, ""), ("version",)),
     "env too old": (changed(ENV, "HalfCheetah-v2"), ("'HalfCheetah-v2'", "HalfCheetah-v4 or HalfCheetah-v5")),
     "env too new": (changed(ENV, "HalfCheetah-v99"), ("v99", "v5")),

@@ -68,13 +68,13 @@ def test_a_training_is_a_study_of_one_run_in_the_same_store(lab: Lab, inside: No
     words = ("train", "--env", ENV, *QUICK, "--name", "mine", "--seed", "7")
     answer = lab(*words)
     assert answer.code == 0, answer.err
-    assert "study mine: 1 runs, 1 to do" in answer.err
+    assert "study mine: 1 run, 1 to do" in answer.err
     assert "mine" in lab("study", "list").out
     table = lab("study", "table", "mine")
     assert table.code == 0
     assert "dense" in table.out
     again = lab(*words)
-    assert "study mine: 1 runs, 0 to do" in again.err
+    assert "study mine: 1 run, 0 to do" in again.err
     assert again.out == answer.out
 
 
@@ -82,7 +82,7 @@ def test_a_dry_run_says_what_it_would_cost_and_writes_nothing(lab: Lab, monkeypa
     monkeypatch.chdir(lab.folder)
     answer = lab("train", "--env", ENV, *QUICK, "--dry-run")
     assert answer.code == 0
-    for word in ("runs", "hours", "memory", "disk"):
+    for word in ("runs", "hours", " min) with ", "memory", "disk"):
         assert word in answer.out
     assert not lab.store.exists()
     assert {path.name for path in Path().iterdir()} == {"here.py"}

@@ -90,3 +90,19 @@ def test_a_test_can_be_chosen_and_is_corrected_alike() -> None:
     assert [one.difference.low for one in exact] == [one.difference.low for one in welch]
     with pytest.raises(ValueError, match=r"no test named 'wilcoxon'. Known: welch, permutation"):
         comparisons(outcomes, test="wilcoxon")  # type: ignore[arg-type]
+
+
+def at(density: float | None, runs: Sequence[Outcome]) -> list[Outcome]:
+    return [replace(one, density=density) for one in runs]
+
+
+def test_a_row_is_compared_with_the_reference_of_its_own_density() -> None:
+    reference = [*at(0.5, flat("SET", [0, 1])), *at(0.1, flat("SET", [100, 101]))]
+    others = [*at(0.5, flat("mine", [3, 4])), *at(0.1, flat("mine", [104, 105]))]
+    found = comparisons([*reference, *others, *flat("Dense", [9, 10])], against="SET")
+    assert [(one.row.density, one.reference.density, one.difference.point) for one in found] == [
+        (0.5, 0.5, 3),
+        (0.1, 0.1, 4),
+    ]
+    (only,) = comparisons([*at(0.5, flat("SET", [0, 1])), *flat("Dense", [9, 10])], against="SET")
+    assert only.difference.point == 9, "of a single reference there is no doubt"

@@ -246,7 +246,7 @@ def test_a_run_that_leaves_goes_on_to_the_same_bytes(lab: Lab, monkeypatch: pyte
         shutil.rmtree(there.run_folder(donor))
     answer = run_here(*words)
     assert answer.code == 0, answer.err
-    assert f"goes on from step {saved[-1]}" in answer.out
+    assert f"goes on from step {saved[-1]:,}" in answer.out
     one, other = (json.loads((store.run_folder(run_id) / "manifest.json").read_text()) for store in (whole, there))
     assert {**one["files"], "world.json": ""} == {**other["files"], "world.json": ""}
 

@@ -41,7 +41,7 @@ def test_an_executor_hears_its_settings_and_the_study_does_not(lab: Lab) -> None
     assert "queue long workers 4" in answer.out
     assert "queue" not in (lab.store / "studies" / "tiny" / "study.toml").read_text()
     again = lab(*GRID, *words, "--workers", "2")
-    assert "1 runs" not in again.err or "0 to do" in again.err, "settings of executors are no part of an id"
+    assert "1 run" not in again.err or "0 to do" in again.err, "settings of executors are no part of an id"
 
 
 @pytest.mark.parametrize(

@@ -146,3 +146,10 @@ def test_a_network_that_has_diverged_is_refused() -> None:
     module.weight.data[0, 0] = torch.nan
     with pytest.raises(Unexportable, match="layer 0 has weights that are not finite"):
         network_of(module)
+
+
+def test_a_network_is_printed_as_its_sizes() -> None:
+    weight = np.zeros((300, 200))
+    weight[0, :5] = 1
+    network = Network((Layer(weight, np.zeros(300), "tanh"),))
+    assert repr(network) == "Network(layers=(Layer(200 -> 300, tanh, 5 of 60,000 weights),))"

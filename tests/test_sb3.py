@@ -188,6 +188,7 @@ def test_learners_may_differ_in_method_and_density() -> None:
     callback = SparseCallback("set", density={"actor": 0.5, "critic": 0.2}, actor="static")
     model.learn(60, callback=callback)
     assert callback.densities() == pytest.approx({"actor": 0.5, "critic": 0.2}, abs=0.01)
+    assert set(callback.executions()) == {"actor", "critic.qf0", "critic.qf1"}, "after `learn`, too"
     model = build("sac")
     callback = SparseCallback(SET, density=0.5, actor="dense", critic={"base": "rigl", "density": 0.1})
     model.learn(60, callback=callback)

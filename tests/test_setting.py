@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from studies.report.setting import rows_sheet
+from studies.report.setting import brought, rows_sheet
 
 
 def contents(prune: str, grow: str = "random") -> dict[str, Any]:
@@ -20,3 +20,10 @@ def test_a_field_that_an_axis_varies_has_all_of_its_values() -> None:
     assert sheet.blocks == [
         ("", [("SET", "magnitude or gradient", "random"), ("RigL", "magnitude", "gradient")]),
     ]
+
+
+def test_parts_of_others_are_named_once_with_their_source() -> None:
+    """A study's file alone makes nothing again, where a plugin has to be given with it."""
+    mine = {"foreign": {"prune/mine": "0123456789abcdef" * 4}}
+    assert brought([mine, {"foreign": {}}, mine]) == "prune mine (SHA-256 0123456789abcdef...)"
+    assert brought([{"foreign": {}}]) == ""

@@ -71,3 +71,13 @@ def test_the_test_is_named(test: Test, p: str, said: str) -> None:
 def test_a_reference_that_is_not_there_is_told() -> None:
     with pytest.raises(BadInput, match="no row is labelled 'x'"):
         versus(flat("ds", [1, 2]), "x")
+
+
+def test_against_a_row_of_several_densities_each_is_compared_at_its_own_and_dense_is_said_to_be_left_out() -> None:
+    both = [*flat("SET", [1, 2]), *flat("a", [3, 5])]
+    runs = [replace(run, density=density) for density in (0.5, 0.1) for run in both]
+    said = versus([*runs, *flat("Dense", [9, 9.5])], "SET")
+    assert {"a 0.5", "a 0.1"} <= lines(said).keys()
+    assert all(f"SET {density} itself, A-v0" in said for density in (0.5, 0.1))
+    assert "several of which none has their density: Dense" in " ".join(said.split())
+    assert "not compared" not in versus([*flat("Dense", [1, 2]), *runs], "Dense")

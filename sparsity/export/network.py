@@ -32,6 +32,11 @@ class Layer(NamedTuple):
     bias: Array
     activation: str
 
+    def __repr__(self) -> str:
+        """Sizes: the numbers themselves would fill pages."""
+        (out, into), active = self.weight.shape, np.count_nonzero(self.weight)
+        return f"Layer({into} -> {out}, {self.activation}, {active:,} of {self.weight.size:,} weights)"
+
 
 @dataclass(frozen=True, eq=False)
 class Network:

@@ -61,6 +61,7 @@ class SparseCallback(BaseCallback):  # type: ignore[misc]
         self._state: State = {}
         self._masks: dict[str, Tensor] = {}
         self._densities: dict[str, float] = {}
+        self._executions: dict[str, str] = {}
         self._events: Counter[str] = Counter()
         self._grown: Counter[str] = Counter()
 
@@ -75,8 +76,8 @@ class SparseCallback(BaseCallback):  # type: ignore[misc]
         return dict(self._densities)
 
     def executions(self) -> dict[str, str]:
-        """`masked` or `sparse`, by network, while it is attached: `critic.qf0` is one of the critics."""
-        return {} if self._attached is None else {n: s.execution for n, s in self._attached.sparsifiers.items()}
+        """`masked` or `sparse`, by network: `critic.qf0` is one of the critics. After `learn`, as it was."""
+        return dict(self._executions)
 
     def state_dict(self) -> State:
         """Topologies, steps, traces, generators. Weights are the model's; its zip has this state, too."""
@@ -110,6 +111,7 @@ class SparseCallback(BaseCallback):  # type: ignore[misc]
         by_hand = self._given is not None
         settings = Settings(self._choice, seed, planned, self._total, self._execution, self._registry, by_hand)
         self._attached = Attached(self.model, settings, kept if self._given is None else self._given, self._changed)
+        self._executions = {name: each.execution for name, each in self._attached.sparsifiers.items()}
         self._given, self._densities = None, {}
         self._look([network.learner for network in self._attached.networks])
         self._began = self.model.start_time

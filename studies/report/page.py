@@ -98,6 +98,7 @@ def page(store: Store, name: str, *, clock: Clock = "wall") -> str:
         plan=setting.plan([contents for _, contents in runs]),
         agents=setting.agents([contents for _, contents in runs]),
         methods=setting.rows_sheet(runs),
+        brought=setting.brought(contents for _, contents in runs),
         worlds=_worlds(store, name),
         runs=runs_sheet(outcomes),
         failures=_failures(outcomes),

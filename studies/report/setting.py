@@ -41,6 +41,12 @@ def agents(runs: Sequence[Contents]) -> list[tuple[str, str]]:
     return [(clean(name), _settings(parts)) for name, parts in found.items()]
 
 
+def brought(runs: Iterable[Contents]) -> str:
+    """The parts of others without which the study cannot be made again, each with the SHA-256 of its source."""
+    found = {key: digest for run in runs for key, digest in run["foreign"].items()}
+    return ", ".join(f"{clean(key).replace('/', ' ')} (SHA-256 {clean(found[key])[:16]}...)" for key in sorted(found))
+
+
 def rows_sheet(runs: Iterable[tuple[str, Contents]]) -> Sheet:
     """What the rows are: a line a row (and a network, where these differ), a column a field in which they differ.
 
