@@ -18,6 +18,7 @@ from rl.sac import sac
 from rl.td3 import td3
 from sparsity import SET, Sparsifier
 from sparsity.activity import Activity
+from sparsity.change import Change
 from sparsity.prune import dormancy
 from sparsity.published import NE
 
@@ -54,13 +55,13 @@ def test_the_activity_is_that_of_the_batch_that_was_just_learnt_from(
         return told[-1]
 
     monkeypatch.setattr(Activity, "told", seen)
-    hooked = Sparsifier._adapt
+    hooked = Change.__call__
 
-    def adapting(self: Sparsifier) -> None:
+    def changing(self: Change, fraction: float) -> Any:
         expected.append([unit_scores(x) for x in agent.critics.stack.activations((now.observation, now.action))])
-        hooked(self)
+        return hooked(self, fraction)
 
-    monkeypatch.setattr(Sparsifier, "_adapt", adapting)
+    monkeypatch.setattr(Change, "__call__", changing)
     for number in range(4):
         now = batch(number, torch.float64)
         agent.update(now)

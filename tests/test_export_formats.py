@@ -175,11 +175,11 @@ def test_a_folder_of_the_same_words_is_written_anew_and_any_other_is_left_alone(
     export(sparse_network(), tmp_path / "out", "scipy", about={"run": "ab"})
     export(sparse_network(width=8), tmp_path / "out", "scipy", about={"run": "ab"}, low=[0] * 3, high=[1] * 3)
     assert policy_in(tmp_path / "out").about["low"] == [0, 0, 0]
-    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir() if path.is_file()}
     for words in ({"to": "safetensors"}, {"about": {"run": "cd"}}, {"compacted": False}):
         with pytest.raises(Occupied, match="holds another export: ab as scipy, compacted"):
             export(sparse_network(), tmp_path / "out", **{"to": "scipy", "about": {"run": "ab"}} | words)
-    assert before == {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert before == {path: path.read_bytes() for path in (tmp_path / "out").iterdir() if path.is_file()}
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.tex").write_text("all of it")

@@ -107,7 +107,7 @@ def test_two_hundred_kills_on_a_disk_lose_no_generation(tmp_path: Path) -> None:
 @pytest.mark.parametrize("bug", ["written in place", "manifest first", "removed, then renamed", "chunks swept early"])
 def test_kills_find_a_bug(place: Path, bug: str) -> None:
     with planted(bug):
-        assert kills(20, SEED, place).failures > 0
+        assert any(kills(20, SEED + more, place).failures for more in range(8)), "where kills fall is chance"
 
 
 # C2: every operation fails once
