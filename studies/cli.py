@@ -417,7 +417,11 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"error: {shadowed}", file=sys.stderr)
         sys.exit(2)
     try:
-        sys.exit(_carried_out(arguments))
+        try:
+            code = _carried_out(arguments)
+        finally:
+            sys.stdout.flush()  # Here, where a reader that has gone is caught, and not at the interpreter's end.
+        sys.exit(code)
     except KeyboardInterrupt:  # While libraries are imported: later ones are answered where the work is.
         print("interrupted; give the same command again", file=sys.stderr)
         sys.exit(130)
