@@ -17,15 +17,16 @@ NETWORKS = {
     "DDPG": lambda policy: network_of(policy.actor.mu),
     "SAC": lambda policy: network_of(policy.actor.latent_pi, policy.actor.mu, nn.Tanh()),
     "PPO": lambda policy: network_of(policy.mlp_extractor.policy_net, policy.action_net),
+    "A2C": lambda policy: network_of(policy.mlp_extractor.policy_net, policy.action_net),
     "DQN": lambda policy: network_of(policy.q_net.q_net, argmax=True),
 }
 
 
 def in_bounds(name: str, action: np.ndarray, space: Any) -> np.ndarray:
-    """What `predict` gives: TD3, DDPG and SAC rescale, PPO clips, DQN counts."""
+    """What `predict` gives: TD3, DDPG and SAC rescale, PPO and A2C clip, DQN counts."""
     if name == "DQN":
         return action
-    if name == "PPO":
+    if name in ("PPO", "A2C"):
         return action.clip(space.low, space.high)
     return space.low + (action + 1) / 2 * (space.high - space.low)
 
