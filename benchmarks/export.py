@@ -63,7 +63,7 @@ def forms(width: int, density: float, folder: Path) -> tuple[dict[str, Act], dic
         lambda seen: masked.act(seen, explore=False),
         lambda seen: sparse.act(seen, explore=False),
         _scipy(folder / "scipy"),
-        _runner(folder / "scipy"),
+        policy_in(folder / "scipy").act,
         _onnx(whole.folder),
         _onnx(written["onnx"].folder),
     )
@@ -109,14 +109,14 @@ def _scipy(folder: Path) -> Act:
     return act
 
 
-def _runner(folder: Path) -> Act:
+def policy_in(folder: Path) -> Any:
+    """The policy of a folder's `run_policy.py`."""
     spec = importlib.util.spec_from_file_location("run_policy", folder / "run_policy.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    act: Act = module.Policy().act
-    return act
+    return module.Policy()
 
 
 def _onnx(folder: Path) -> Act:
