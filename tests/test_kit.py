@@ -116,6 +116,7 @@ def test_a_package_is_made_around_a_file(lab: Lab, here: Path) -> None:
     answer = lab("plugin", "new", "my-idea", "--from", "mine.py")
     assert answer.code == 0, answer.err
     assert (here / "my-idea" / "my_idea.py").read_text() == own
+    assert "with the grow part drawn in my_idea.py" in answer.out
     assert '"SET, drawn" = ' in (here / "my-idea" / "ablation.toml").read_text()
     assert "grow drawn: conforms" in lab("check", "my-idea").out
     assert lab("study", "run", "my-idea/ablation.toml", "--plugin", "mine.py", "--dry-run").code == 0

@@ -40,7 +40,7 @@ def new_plugin(name: str, kind: str, to: Path | None, registry: Registry, file: 
     flags = ABLATIONS[made.kind].filled(made.part)["flags"]
     return "\n".join(
         [
-            f"{made.folder}: {made.distribution}, with the {kind} part {made.part} in {made.module}.py. Next:",
+            f"{made.folder}: {made.distribution}, with the {made.kind} part {made.part} in {made.module}.py. Next:",
             f"  cd {made.folder}",
             f"  sparsity check {made.module}.py",
             f"  sparsity study run ablation.toml --plugin {made.module}.py{flags}",
