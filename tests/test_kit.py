@@ -116,8 +116,8 @@ def test_a_package_is_made_around_a_file(lab: Lab, here: Path) -> None:
     (here / "mine.py").write_text(own)
     answer = lab("plugin", "new", "my-idea", "--from", "mine.py")
     assert answer.code == 0, answer.err
-    assert (here / "my-idea" / "my_idea.py").read_text() == own
     assert "with the grow part drawn in my_idea.py" in answer.out
+    assert (here / "my-idea" / "my_idea.py").read_text() == own
     assert '"SET, drawn" = ' in (here / "my-idea" / "ablation.toml").read_text()
     assert "grow drawn: conforms" in lab("check", "my-idea").out
     assert lab("study", "run", "my-idea/ablation.toml", "--plugin", "mine.py", "--dry-run").code == 0
@@ -128,6 +128,9 @@ def test_the_study_around_a_file_of_any_kind_is_toml(kind: str) -> None:
     made = files(Names("mine", "mine", "own", kind, Path("mine")), "text")
     assert tomllib.loads(made["ablation.toml"])["seeds"] == 3
     assert tomllib.loads(made["pyproject.toml"])["project"]["entry-points"]["sparsity"] == {"own": "mine"}
+    others = {"rl": ("agent", "replay", "wrapper"), "studies": ("preset", "executor", "logger")}
+    suite = next((name for name, kinds in others.items() if kind in kinds), "sparsity")
+    assert f"\nfrom {suite}.check import assert_conforms\n" in made["tests/test_mine.py"]
 
 
 # What is refused, with nothing written.
