@@ -25,6 +25,7 @@ from numpy.random import SeedSequence
 from numpy.typing import NDArray
 from torch import nn
 
+from benchmarks.marks import put
 from registry import default_registry, part
 from rl import TD3, td3
 from sparsity import STATIC, Sparsifier
@@ -200,8 +201,7 @@ def main() -> None:
     if given.page is None:
         print(text)
         return
-    before, _, rest = given.page.read_text().partition(BEGIN)
-    given.page.write_text(before + BEGIN + text + END + rest.partition(END)[2])
+    put(given.page, BEGIN, text, END)
 
 
 if __name__ == "__main__":
