@@ -25,6 +25,7 @@ from numpy.random import SeedSequence
 from numpy.typing import NDArray
 from torch import nn
 
+from benchmarks.marks import put
 from registry import default_registry, part
 from rl import TD3, td3
 from sparsity import STATIC, Sparsifier
@@ -63,7 +64,7 @@ def forms(width: int, density: float, folder: Path) -> tuple[dict[str, Act], dic
         lambda seen: masked.act(seen, explore=False),
         lambda seen: sparse.act(seen, explore=False),
         _scipy(folder / "scipy"),
-        _runner(folder / "scipy"),
+        policy_in(folder / "scipy").act,
         _onnx(whole.folder),
         _onnx(written["onnx"].folder),
     )
@@ -109,14 +110,14 @@ def _scipy(folder: Path) -> Act:
     return act
 
 
-def _runner(folder: Path) -> Act:
+def policy_in(folder: Path) -> Any:
+    """The policy of a folder's `run_policy.py`."""
     spec = importlib.util.spec_from_file_location("run_policy", folder / "run_policy.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    act: Act = module.Policy().act
-    return act
+    return module.Policy()
 
 
 def _onnx(folder: Path) -> Act:
@@ -200,8 +201,7 @@ def main() -> None:
     if given.page is None:
         print(text)
         return
-    before, _, rest = given.page.read_text().partition(BEGIN)
-    given.page.write_text(before + BEGIN + text + END + rest.partition(END)[2])
+    put(given.page, BEGIN, text, END)
 
 
 if __name__ == "__main__":

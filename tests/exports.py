@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +23,6 @@ def sparse_network(width: int = 40, density: float = 0.2, last: str = "tanh", fi
         weight[::7] = 0
         layers.append(Layer(weight, draw.normal(size=outs), activation))
     return Network(tuple(layers)).single_precision()
-
-
-def policy_in(folder: Path) -> Any:
-    """The runner that lies in a folder."""
-    spec = importlib.util.spec_from_file_location("run_policy", folder / "run_policy.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.Policy()
 
 
 def session_of(path: Path) -> Any:

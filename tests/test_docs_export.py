@@ -10,6 +10,7 @@ from exports import sparse_network
 from lab import in_this_process, no_figures, sparsity  # noqa: F401
 
 from benchmarks import export as benchmark
+from benchmarks.marks import put
 from sparsity.export import FORMATS, export
 
 PAGE = (Path(__file__).parent.parent / "docs" / "export.md").read_text()
@@ -53,6 +54,18 @@ def test_the_page_has_the_tables_of_the_benchmark() -> None:
         assert [tuple(row[:2]) for row in table[2:]] == cases
         assert {len(row) for row in table} == {len(table[0])}
     assert all(re.fullmatch(r"[\d.]+ \([\d.]+\)", cell) for row in speed[2:] for cell in row[2:])
+
+
+def test_the_tables_are_put_between_their_marks_and_nowhere_else(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    for text in ("no mark", f"{benchmark.BEGIN}no end", f"no begin{benchmark.END}"):
+        page.write_text(text)
+        with pytest.raises(ValueError, match=r"has no <!-- measured --> \.\.\. <!-- /measured -->"):
+            put(page, benchmark.BEGIN, "new\n", benchmark.END)
+        assert page.read_text() == text
+    page.write_text(f"before\n{benchmark.BEGIN}old\n{benchmark.END}\nafter\n")
+    put(page, benchmark.BEGIN, "new\n", benchmark.END)
+    assert page.read_text() == f"before\n{benchmark.BEGIN}new\n{benchmark.END}\nafter\n"
 
 
 def test_the_benchmark_measures_what_acts_alike(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from exports import SEEN, policy_in, session_of, sparse_network
+from exports import SEEN, session_of, sparse_network
 from torch import nn
 
+from benchmarks.export import policy_in
 from sparsity.export import FORMATS, Occupied, export, network_of, to_onnx, to_scipy
 
 # scipy

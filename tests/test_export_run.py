@@ -9,9 +9,10 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from exports import policy_in, session_of
+from exports import session_of
 from lab import ENV, FILE, REGISTRY, Lab, a_lab, no_figures  # noqa: F401
 
+from benchmarks.export import policy_in
 from registry import part
 from rl import evaluate, make
 from rl.agent import Agent

@@ -13,6 +13,8 @@ from typing import Final, NamedTuple
 import torch
 from scipy.stats import binomtest
 
+from benchmarks.marks import put
+
 LEDGER: Final = Path(__file__).with_name("ledger.csv")
 PAGE: Final = Path(__file__).parents[2] / "docs" / "reliability.md"
 BEGIN, END = "<!-- ledger -->\n", "\n<!-- /ledger -->"
@@ -90,8 +92,7 @@ def totals(made: Iterable[Mapping[str, str]]) -> str:
 
 def publish(page: Path = PAGE) -> None:
     """Put the totals where the page has its place for them."""
-    before, mark, rest = page.read_text().partition(BEGIN)
-    page.write_text(before + mark + totals(rows()) + rest[rest.index(END) :])
+    put(page, BEGIN, totals(rows()), END)
 
 
 def commit() -> str:

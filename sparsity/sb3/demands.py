@@ -15,7 +15,7 @@ from sparsity.sparsifier import Sparsifier
 
 def with_method(model: Any, choice: Choice) -> tuple[Network, ...]:
     """The networks that are to be sparse. ValueError for learners that the model lacks, and for what is no mask."""
-    networks = tuple(networks_of(model))
+    networks = networks_of(model)
     learners = tuple(dict.fromkeys(network.learner for network in networks))
     for name in choice.named:
         if name not in learners:

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from registry import Entry, PartError, Registry
-from registry.hooks import nothing_registered
 from registry.hookspecs import PROJECT
 from registry.report import Problem
 from studies.check import examine
-from studies.kit.installed import points
+from studies.kit.installed import brought, points
 from studies.problems import BadInput
 
 
@@ -35,12 +34,12 @@ def check(target: str, registry: Registry) -> Checked:
 
 def _plugin(target: str, registry: Registry) -> list[Entry]:
     if target.endswith(".py") or "/" in target or Path(target).is_dir():
-        return _brought(target, registry.load_file(_file(Path(target))), registry)
+        return brought(target, registry.load_file(_file(Path(target))), registry)
     named = [point for point in points() if target in (point.name, point.dist.name if point.dist else "")]
     if named:
-        return [entry for point in named for entry in _brought(point.name, registry.load_point(point), registry)]
+        return [entry for point in named for entry in brought(point.name, registry.load_point(point), registry)]
     try:
-        return _brought(target, registry.load_module(target), registry)
+        return brought(target, registry.load_module(target), registry)
     except PartError as error:
         raise PartError(f"{error}{_instead(target)}") from error
 
@@ -70,14 +69,7 @@ def _installed(registry: Registry) -> Iterator[list[Entry]]:
     if not found:
         raise BadInput("no plugin is installed: name a plugin, as a file or as a module that can be imported")
     for point in found:
-        yield _brought(point.name, registry.load_point(point), registry)
-
-
-def _brought(target: str, plugin: object, registry: Registry) -> list[Entry]:
-    entries = registry.brought_by(plugin)
-    if not entries:
-        raise BadInput(f"{target} {nothing_registered(plugin)}")
-    return entries
+        yield brought(point.name, registry.load_point(point), registry)
 
 
 def _examined(entries: list[Entry], registry: Registry) -> Checked:

@@ -1,17 +1,26 @@
-"""Installed plugins: what each brings, and why one cannot be used."""
+"""Plugins that are there: what each brings, which are installed, and why one cannot be used."""
 
 from __future__ import annotations
 
 from importlib import metadata
 
-from registry import PartError, Registry
+from registry import Entry, PartError, Registry
 from registry.hooks import nothing_registered
 from registry.hookspecs import PROJECT
+from studies.problems import BadInput
 
 
 def points() -> list[metadata.EntryPoint]:
     """The entry points of all installed plugins, by name."""
     return sorted(metadata.entry_points(group=PROJECT), key=lambda point: point.name)
+
+
+def brought(target: str, plugin: object, registry: Registry) -> list[Entry]:
+    """The parts of a plugin that was named as `target`; BadInput if there is none."""
+    entries = registry.brought_by(plugin)
+    if not entries:
+        raise BadInput(f"{target} {nothing_registered(plugin)}")
+    return entries
 
 
 def plugin_list(registry: Registry) -> str:

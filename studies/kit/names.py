@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from registry import KINDS, Registry, nearest
+from studies.kit.installed import points
 from studies.problems import BadInput
 
 PREFIXES: Final = ("sparsity-rl-", "sparsity-")
@@ -88,9 +89,9 @@ def _of_part(made: Names, registry: Registry) -> list[str]:
         ]
     if made.part in KINDS[made.kind].inputs:
         problems.append(f"{made.part!r} is an input of a {made.kind} part: choose another name")
-    points = [point for point in metadata.entry_points(group="sparsity") if point.name == made.part]
+    same = [point for point in points() if point.name == made.part]
     problems += [
-        f"an installed plugin is called {made.part!r} already, {point.value}: choose another name" for point in points
+        f"an installed plugin is called {made.part!r} already, {point.value}: choose another name" for point in same
     ]
     return problems
 

@@ -8,22 +8,18 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from registry import Entry, Registry
-from registry.hooks import nothing_registered
+from registry import Registry
 from registry.meanings import KINDS as MEANINGS
+from rl import check as of_rl
+from sparsity import check as of_sparsity
 from studies.kit.ablations import ABLATIONS, own_ablation
+from studies.kit.installed import brought
 from studies.kit.names import Names, names
-from studies.problems import BadInput
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 DISTRIBUTION: Final = "sparsity-rl"
-CHECKS: Final = {
-    **dict.fromkeys(("agent", "replay", "wrapper"), "rl"),
-    **dict.fromkeys(("preset", "executor", "logger"), "studies"),
-}
-"""Whose conformance suite a kind is under, where it is not sparsity's."""
 
 
 def new_plugin(name: str, kind: str, to: Path | None, registry: Registry, file: Path | None = None) -> str:
@@ -34,13 +30,13 @@ def new_plugin(name: str, kind: str, to: Path | None, registry: Registry, file: 
     if file is None:
         made, text = names(name, kind, to, registry), None
     else:
-        first = _first_part(registry, file)
+        first = brought(str(file), registry.load_file(file), registry)[0]
         made, text = names(name, first.kind.name, to, registry, first.name), file.read_text()
     write(files(made, text), made.folder)
     flags = ABLATIONS[made.kind].filled(made.part)["flags"]
     return "\n".join(
         [
-            f"{made.folder}: {made.distribution}, with the {kind} part {made.part} in {made.module}.py. Next:",
+            f"{made.folder}: {made.distribution}, with the {made.kind} part {made.part} in {made.module}.py. Next:",
             f"  cd {made.folder}",
             f"  sparsity check {made.module}.py",
             f"  sparsity study run ablation.toml --plugin {made.module}.py{flags}",
@@ -55,7 +51,7 @@ def files(made: Names, text: str | None = None) -> dict[str, str]:
     words = {
         **made._asdict(),
         **asked.filled(made.part),
-        "checks": f"{CHECKS.get(made.kind, 'sparsity')}.check",
+        "checks": _suite(made.kind),
         "purpose": MEANINGS[made.kind].purpose,
         "article": "An" if made.kind[0] in "aeiou" else "A",
         "version": _version(),
@@ -78,13 +74,9 @@ def module_text(kind: str, part: str) -> str:
     return templates().get_template(f"parts/{kind}.py.j2").render(part=part, module=part)
 
 
-def _first_part(registry: Registry, file: Path) -> Entry:
-    """The first part that a file registers."""
-    plugin = registry.load_file(file)
-    entries = registry.brought_by(plugin)
-    if not entries:
-        raise BadInput(f"{file} {nothing_registered(plugin)}")
-    return entries[0]
+def _suite(kind: str) -> str:
+    """The module with the conformance suite that a kind is under."""
+    return next((own.__name__ for own in (of_rl, of_sparsity) if kind in own.CHECKED), "studies.check")
 
 
 def write(texts: dict[str, str], folder: Path) -> None:
