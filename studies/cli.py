@@ -416,7 +416,7 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:  # While libraries are imported: later ones are answered where the work is.
         print("interrupted; give the same command again", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:  # A reader of the help, `head` say, has seen enough.
+    except BrokenPipeError:  # A reader, `head` say, has seen enough: of the help, or of what a command shows.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
 
