@@ -24,15 +24,21 @@ from tyro.conf import (
 
 from studies.options import Care
 
+# Types of flags and words; those of several commands say here what they mean.
+
 Format = Literal["text", "markdown", "latex", "html", "csv"]
-Clock = Literal["wall", "cpu"]
+Clock = Annotated[
+    Literal["wall", "cpu"],
+    arg(help="Seconds by the wall clock or of the CPU's time, which is the fairer where a machine was busy."),
+]
 Repeated = UseAppendAction[tuple[str, ...]]
 Text = Annotated[str | None, arg(metavar="TEXT", help_behavior_hint="")]
 Folder = Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")]
 Switch = Annotated[bool, arg(help_behavior_hint="")]
-Name = Positional[Annotated[str, arg(metavar="NAME")]]
+Import = Annotated[bool, arg(help="Let environment ids import a module: `module:Env-v0`.", help_behavior_hint="")]
+Name = Positional[Annotated[str, arg(metavar="NAME", help="Of a study in the store: `sparsity study list`.")]]
 Study = Positional[Annotated[str, arg(metavar="STUDY")]]
-Run = Positional[Annotated[str, arg(metavar="RUN")]]
+Run = Positional[Annotated[str, arg(metavar="RUN", help="Its id, the beginning of it, or its folder.")]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +84,7 @@ class Setup(Common, Care):
     """Say what would be run and what it would cost; write nothing."""
     yes: Switch = False
     """Accept grids of over 100,000 runs."""
-    allow_env_import: Switch = False
-    """Let environment ids import a module: `module:Env-v0`."""
+    allow_env_import: Import = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +161,6 @@ class StudyStatus(Common):
     """How many runs of a study are done, running, failed, and why."""
 
     name: Name
-    """Of a study in the store: `sparsity study list`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,11 +168,9 @@ class StudyTable(Common):
     """Sparsity against return, with intervals, n and failures."""
 
     name: Name
-    """Of a study in the store: `sparsity study list`."""
     format: Format = "text"
     """How it is written, on standard output."""
     clock: Clock = "wall"
-    """Seconds by the wall clock or of the CPU's time, which is the fairer where a machine was busy."""
     against: Text = None
     """Instead: every row compared with the row of this name, dense for instance."""
     test: Literal["welch", "permutation"] = "welch"
@@ -182,9 +184,7 @@ class StudyPlot(Common):
     """Learning curves, return against density, layers, churn and topologies as PNG and PDF; or one of diagnostics."""
 
     name: Name
-    """Of a study in the store: `sparsity study list`."""
     clock: Clock = "wall"
-    """Seconds by the wall clock or of the CPU's time, which is the fairer where a machine was busy."""
     measure: Text = None
     """Instead: a measure of runs with --diagnostics, a figure a network: churn, explored, dormant_units, ..."""
     layer: Text = None
@@ -196,9 +196,7 @@ class StudyReport(Common):
     """One page in HTML, whole in itself: what was asked, what it shows, tables, figures, settings, every run."""
 
     name: Name
-    """Of a study in the store: `sparsity study list`."""
     clock: Clock = "wall"
-    """Seconds by the wall clock or of the CPU's time, which is the fairer where a machine was busy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +204,6 @@ class StudyCopy(Common):
     """Copy a study's finished runs into another store, without their weights: small enough to publish."""
 
     name: Name
-    """Of a study in the store: `sparsity study list`."""
     to: Folder = None
     """Folder of the other store."""
     weights: Switch = False
@@ -218,7 +215,6 @@ class StudyVerify(Common):
     """Compare every file of a study's finished runs with its hash."""
 
     name: Name
-    """Of a study in the store: `sparsity study list`."""
 
 
 Action = (
@@ -292,7 +288,6 @@ class Play(Common):
     """Let a finished run's policy act: returns beside those of its last evaluation, and a video if asked for."""
 
     run: Run
-    """Its id, the beginning of it, or its folder."""
     episodes: int = 10
     """How many."""
     seed: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None
@@ -313,8 +308,7 @@ class Play(Common):
     """Take the place of a video of that name."""
     format: Literal["text", "csv"] = "text"
     """How it is written, on standard output."""
-    allow_env_import: Switch = False
-    """Let the environment's id import a module: `module:Env-v0`."""
+    allow_env_import: Import = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -322,7 +316,6 @@ class Upload(Common):
     """Give a finished run away on the Hugging Face Hub: weights, evaluations, and a page that says what it is."""
 
     run: Run
-    """Its id, the beginning of it, or its folder."""
     repo: str
     """user/name on the hub; it is made if it is not there, and holds this one run."""
     private: Switch = False
@@ -340,15 +333,13 @@ class Export(Common):
     """The policy of a finished run as files that need neither this project nor torch."""
 
     run: Run
-    """Its id, the beginning of one, or its folder."""
     to: Literal["safetensors", "scipy", "onnx"]
     """scipy: CSR arrays, and a runner that needs NumPy alone; onnx: a graph; safetensors: tensors by name."""
     out: Folder = None
     """Folder of the files; default exports/ID/FORMAT."""
     no_compact: Switch = False
     """Keep units that nothing enters or leaves."""
-    allow_env_import: Switch = False
-    """Let environment ids import a module: `module:Env-v0`."""
+    allow_env_import: Import = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -425,7 +416,7 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:  # While libraries are imported: later ones are answered where the work is.
         print("interrupted; give the same command again", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:  # A reader of the help, `head` say, has seen enough.
+    except BrokenPipeError:  # A reader, `head` say, has seen enough: of the help, or of what a command shows.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
 

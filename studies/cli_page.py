@@ -104,6 +104,7 @@ def _flag(field: Field[Any], hint: Any, meaning: str) -> Flag:
     marks = " ".join(map(str, how))
     names = [name for each in how for name in (getattr(each, "aliases", None) or ())]
     kind = _kind(type_, next((each.metavar for each in how if getattr(each, "metavar", None)), None))
+    meaning = meaning or next((each.help for each in how if getattr(each, "help", None)), "")
     if "Positional" in marks:
         words = field.name.upper() if field.default is MISSING else f"[{field.name.upper()}]"
     else:

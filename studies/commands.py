@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import signal
 import sys
 import warnings
@@ -56,7 +55,7 @@ def carry_out(command: Any) -> int:
     warnings.showwarning = _warn
     try:
         code = _COMMANDS[type(command)](command)
-        sys.stdout.flush()  # Here, where a reader that has gone is no traceback, and not at the end of Python.
+        sys.stdout.flush()  # Here, where a full disk is told in a line, and not at the end of Python.
         return code
     except (BadInput, PartError) as error:
         return _refuse(error, command.debug)
@@ -67,8 +66,7 @@ def carry_out(command: Any) -> int:
         print("interrupted; give the same command again to go on", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        raise  # A reader has seen enough: `main` ends quietly, as it does for the help.
     except OSError as error:
         if command.debug:
             raise

@@ -92,6 +92,11 @@ def blocks(text: str) -> Iterator[Block]:
         raise BrokenPage(f"line {block.line}: the block has no end")
 
 
+def python_of(text: str) -> list[str]:
+    """The blocks of Python on a page."""
+    return [block.text for block in blocks(text) if block.language == "python"]
+
+
 def _checked(said: str, line: int) -> str:
     word, _, rest = said.partition(":")
     if word in ("run", "first", "not run") and not rest.strip():

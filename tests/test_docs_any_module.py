@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from pages import python_of
 
 from sparsity.attach import attach
 
@@ -18,7 +19,7 @@ def test_the_blocks_of_the_page_run_from_top_to_bottom(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
-    blocks = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTILINE)
+    blocks = python_of(PAGE)
     assert len(blocks) >= 10
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

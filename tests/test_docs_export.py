@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 from exports import sparse_network
-from lab import in_this_process, no_figures, sparsity  # noqa: F401
+from lab import in_this_process  # noqa: F401
+from pages import python_of
+from reader import Reader
 
 from benchmarks import export as benchmark
 from benchmarks.marks import put
@@ -17,26 +19,17 @@ PAGE = (Path(__file__).parent.parent / "docs" / "export.md").read_text()
 MEASURED = PAGE.partition(benchmark.BEGIN)[2].partition(benchmark.END)[0]
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
-
-
-@pytest.mark.usefixtures("in_this_process", "no_figures")
+@pytest.mark.usefixtures("in_this_process")
 def test_the_page_s_python_runs_on_what_its_commands_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for library in ("onnx", "onnxruntime"):
         pytest.importorskip(library)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    (tiny,) = re.findall("<!-- run: (.*) -->", PAGE)
-    for line in "".join(blocks("bash")).splitlines():
-        if line.startswith("sparsity"):
-            run = [folder.name for folder in Path("runs/runs").glob("*")]
-            words = line.replace("$RUN", *run).split() if "$RUN" in line else f"{line} {tiny}".split()
-            answer = sparsity(*words[1:])
-            assert answer.code == 0, answer.err
-    for code in blocks("python"):
+    reader = Reader(tmp_path, monkeypatch)
+    reader.follow(PAGE, "docs/export.md")
+    monkeypatch.chdir(reader.folder)
+    monkeypatch.syspath_prepend(reader.folder)
+    for code in python_of(PAGE):
         exec(compile(code, "docs/export.md", "exec"), {"__name__": "page"})
     said = capsys.readouterr().out
     assert "return " in said

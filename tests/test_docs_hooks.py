@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from lab import Lab, a_lab, no_figures
+from pages import File, steps
 
 from registry import KINDS, Registry, part
 from registry import meanings as registry_meanings
@@ -24,16 +25,15 @@ lab, quiet = a_lab, no_figures
 DOCS = Path(__file__).parents[1] / "docs"
 HOOKS = (DOCS / "hooks.md").read_text()
 CRITERION = (DOCS / "add-a-criterion.md").read_text()
-FILES = re.compile(r"Save this as `([\w.]+)`:\n\n```\w+\n(.*?)```", re.DOTALL)
 SECTIONS = {text.split("\n", 1)[0]: text for text in re.split(r"^## ", HOOKS, flags=re.MULTILINE)[1:]}
 
 
 def saved(page: str, folder: Path) -> dict[str, Path]:
     """The files that a page asks to save, saved."""
-    found = dict(FILES.findall(page))
-    for name, text in found.items():
-        (folder / name).write_text(text)
-    return {name: folder / name for name in found}
+    files = [step for step in steps(page) if isinstance(step, File)]
+    for file in files:
+        (folder / file.name).write_text(file.text)
+    return {file.name: folder / file.name for file in files}
 
 
 def test_the_page_is_written_from_the_registry() -> None:

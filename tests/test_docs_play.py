@@ -6,16 +6,12 @@ import re
 from pathlib import Path
 
 import pytest
-from lab import ENV, QUICK, Lab, a_lab, no_figures  # noqa: F401
+from lab import Lab, a_lab, no_figures  # noqa: F401
+from pages import python_of
 
 lab = a_lab
 
 DOCS = Path(__file__).parent.parent / "docs"
-
-
-def python_of(page: str) -> str:
-    [block] = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
-    return str(block)
 
 
 def test_a_run_is_played_from_python(
@@ -25,12 +21,14 @@ def test_a_run_is_played_from_python(
     run = lab.folder_of("set").name
     monkeypatch.chdir(lab.folder)
     lab.store.rename("runs")
-    exec(python_of("play.md"), {"run": run})
+    [block] = python_of((DOCS / "play.md").read_text())
+    exec(block, {"run": run})
     assert capsys.readouterr().out.endswith("1\n"), "the last evaluation had one episode, whose return is equal"
 
 
 def test_the_logger_of_the_page_is_told_everything(lab: Lab) -> None:
-    plugin = lab.file(python_of("loggers.md"), "lines.py")
+    [block] = python_of((DOCS / "loggers.md").read_text())
+    plugin = lab.file(block, "lines.py")
     assert lab.grid("set", "--densities", "0.5", "--plugin", plugin, "--logger", "lines").code == 0
     told = (lab.folder_of("set") / "lines.txt").read_text()
     for name in ("'episode_return'", "'evaluation_return'"):

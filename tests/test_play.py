@@ -13,38 +13,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lab import QUICK, Lab, a_lab, draw_nothing, no_figures  # noqa: F401
-from painted import ID, LENGTH, SIDE
+from lab import Lab, a_lab, no_figures  # noqa: F401
+from painted import ID, LENGTH, SIDE, trained, trained_once, trained_with_a_plugin
 
 from registry import Registry
 from studies import drawing
 from studies.play import play
 from studies.store import Store
 
-lab = a_lab
-
-
-@pytest.fixture(scope="module")
-def trained_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A store with a sparse run on an environment that draws itself, and the run's id."""
-    with pytest.MonkeyPatch.context() as patch:
-        draw_nothing(patch)
-        lab = Lab(tmp_path_factory.mktemp("once"))
-        return lab.store, trained(lab, ID, "--execution", "sparse")
+lab, once = a_lab, trained_once
 
 
 @pytest.fixture
-def run(lab: Lab, trained_once: tuple[Path, str]) -> str:
-    """The same in this lab's store."""
-    shutil.copytree(trained_once[0], lab.store)
-    return trained_once[1]
-
-
-def trained(lab: Lab, env: str, *words: object) -> str:
-    methods = ("--methods", "set", "--densities", "0.5", "--envs", env, *QUICK, "--set", "episodes=4", "--name", "tiny")
-    answer = lab.run(*methods, "--set", "random_episodes=0", *words)
-    assert answer.code == 0, answer.err
-    return lab.folder_of("set").name
+def run(lab: Lab, once: tuple[Path, str]) -> str:
+    """A sparse run on the environment that draws itself, in this lab's store."""
+    shutil.copytree(once[0], lab.store)
+    return once[1]
 
 
 @pytest.mark.parametrize("env", [ID, "InvertedPendulum-v5"])
@@ -280,17 +264,8 @@ def test_a_wrapper_s_noise_is_not_that_of_the_evaluation_and_is_said_so(lab: Lab
 
 
 def test_a_plugin_that_was_changed_since_is_refused(lab: Lab) -> None:
-    plugin = lab.file(
-        "from registry import hookimpl\n\ndef mine(weight):\n    return weight.abs()\n\n"
-        "@hookimpl\ndef register_prune(register):\n    register(mine)\n",
-        "mine.py",
-    )
-    study = (
-        f'agents=["td3"]\nenvs=["{ID}"]\nseeds=1\nsteps=80\nwarmup=40\nrandom_episodes=0\ndensities=[0.5]\n'
-        '[methods]\n"mine" = { base = "set", prune = "mine" }\n[settings.td3]\nbatch_size=8\nhidden=[8, 8]\n'
-    )
-    assert lab.study(study, "--plugin", plugin).code == 0
-    run = lab.folder_of("mine", name="study").name
+    folder, plugin = trained_with_a_plugin(lab)
+    run = folder.name
     assert lab("play", run, "--plugin", plugin).code == 0
     assert "no prune named 'mine'" in lab("play", run).err
     plugin.write_text(plugin.read_text() + "# changed\n")

@@ -12,22 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lab import Answer, Lab, a_lab, draw_nothing, no_figures, sparsity  # noqa: F401
-from painted import ID
-from test_play import trained
+from lab import Answer, Lab, a_lab, no_figures, sparsity  # noqa: F401
+from painted import ID, trained_once, trained_with_a_plugin
 
 from studies.store import Store
 
-lab = a_lab
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A store with a sparse run, and its id."""
-    with pytest.MonkeyPatch.context() as patch:
-        draw_nothing(patch)
-        lab = Lab(tmp_path_factory.mktemp("once"))
-        return lab.store, trained(lab, ID, "--execution", "sparse")
+lab, store = a_lab, trained_once
 
 
 class Hub:
@@ -221,17 +211,7 @@ def test_what_cannot_be_written_is_told_first(
 
 
 def test_a_run_with_a_plugin_says_that_it_needs_it(lab: Lab) -> None:
-    plugin = lab.file(
-        "from registry import hookimpl\n\ndef mine(weight):\n    return weight.abs()\n\n"
-        "@hookimpl\ndef register_prune(register):\n    register(mine)\n",
-        "mine.py",
-    )
-    study = (
-        f'agents=["td3"]\nenvs=["{ID}"]\nseeds=1\nsteps=80\nwarmup=40\nrandom_episodes=0\ndensities=[0.5]\n'
-        '[methods]\n"mine" = { base = "set", prune = "mine" }\n[settings.td3]\nbatch_size=8\nhidden=[8, 8]\n'
-    )
-    assert lab.study(study, "--plugin", plugin).code == 0
-    run = lab.folder_of("mine", name="study")
+    run, _ = trained_with_a_plugin(lab)
     page = lab("upload", run.name, "--repo", "me/mine", "--dry-run", "--to", lab.folder / "given").out
     sent = b"".join(path.read_bytes() for path in (lab.folder / "given").rglob("*") if path.is_file())
     assert b"mine.py" in sent, "in the run's world"
