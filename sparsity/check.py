@@ -15,6 +15,7 @@ from registry.report import Problem, Report, demand_conforming, once
 from registry.sample import sample_settings
 from sparsity.advice import advice, picture, seen
 from sparsity.cases import PART_KINDS, Case, Sweeps, cases
+from sparsity.eventless import rewires
 from sparsity.method import Method
 from sparsity.purity import on_trial, quietly, raised
 from sparsity.rehearsal import adam, forced, rehearsed, sgd
@@ -66,7 +67,7 @@ def rehearse(method: Method, registry: Registry, *, total: int = _TOTAL) -> None
         return
     problems = _rehearse_parts(_called(method, registry), registry, total)
     if not problems:
-        shown = forced(method) if _moves(method) else method
+        shown = forced(method) if rewires(method) else method
         tried = rehearsed(shown, registry, adam, total=total, steps=(total,))
         problems = [f"the method {problem}" for problem in tried]
     if problems:
@@ -197,11 +198,6 @@ def _sample_steps(total: int) -> list[int]:
     return sorted(step for step in steps if step <= total)
 
 
-def _moves(method: Method) -> bool:
-    """Whether the topology ever changes."""
-    return (method.schedule.name, method.budget.name) != ("never", "constant")
-
-
 def _chosen(method: Method) -> dict[str, Part]:
     """The method's parts; without an allocation that names layers, as the small network has others."""
     chosen = method.parts()
@@ -211,7 +207,7 @@ def _chosen(method: Method) -> dict[str, Part]:
 
 
 def _called(method: Method, registry: Registry) -> list[tuple[str, Part]]:
-    idle = () if _moves(method) else ("prune", "grow", "born", "spread")
+    idle = () if rewires(method) else ("prune", "grow", "born", "spread")
     chosen = [(kind, choice) for kind, choice in _chosen(method).items() if kind not in idle]
     return [*chosen, *_traces(method, registry)]
 

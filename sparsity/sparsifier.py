@@ -142,9 +142,7 @@ class Sparsifier:
         """
         if not self._handles or self.method.optimizer_sees == "dense":
             return
-        planned, plan = self._ahead
-        due = planned == self.steps + 1 and self._goals.may_move(plan)
-        if self._traces or (due and self._criteria.want_dense):
+        if self.asks_dense:
             self._execution.hold_gradients()
             self._held_early = True
         self._execution.hide_gradients()

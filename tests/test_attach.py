@@ -16,13 +16,10 @@ import torch
 from numpy.random import SeedSequence
 from test_rl_td3 import agent
 from torch import nn
-from toys_attach import EVERY, adam, attached, batches, counts, is_sparse, network, train
+from toys_attach import EVERY, adam, attached, batches, counts, is_sparse, network, short_plan, train
 
 from registry import PartError, default_registry, part
 from sparsity import RIGL, SET, Sparsifier, attach
-
-short_plan = pytest.mark.filterwarnings("ignore:.* no change falls into the")
-"""For tests of something else, whose plans are too short for a change of topology."""
 
 REFUSED = {"dense_small": "built narrow", "ne": "needs a `stack`"}
 METHODS = [name for name in default_registry().names("method") if name not in (*REFUSED, "dense")]

@@ -5,18 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
-from toys_attach import attached, batches, loss
+from toys_attach import attached, batches, loss, short_plan
 
 from registry import default_registry
 from sparsity import Sparsifier, allocation
-
-short_plan = pytest.mark.filterwarnings("ignore:.* no change falls into the")
-"""For tests of something else, whose plans are too short for a change of topology."""
 
 REGISTRY = default_registry()
 METHODS = [name for name in REGISTRY.names("method") if name not in ("dense", "dense_small", "ne")]

@@ -13,12 +13,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from toys_attach import EVERY, adam, attached, batches, counts, is_sparse, loss, network, train
+from toys_attach import EVERY, adam, attached, batches, counts, is_sparse, loss, network, short_plan, train
 
 from sparsity import Sparsifier, attach
-
-short_plan = pytest.mark.filterwarnings("ignore:.* no change falls into the")
-"""For tests of something else, whose plans are too short for a change of topology."""
 
 RIGL: dict[str, Any] = {"method": "rigl", "density": 0.3, "total": 100, "schedule": {**EVERY, "until": 1.0}}
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -14,6 +15,8 @@ from sparsity import Sparsifier, attach
 
 EVERY = {"every": 2}
 """Events often enough for tests."""
+short_plan = pytest.mark.filterwarnings("ignore:.* no change falls into the")
+"""For tests of something else, whose plans are too short for a change of topology."""
 
 
 def network(*, seed: int = 0, dtype: torch.dtype = torch.float32) -> nn.Sequential:

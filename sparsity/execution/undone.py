@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from sparsity.execution.canonical import densified
 from sparsity.execution.find import Layer, SparseSequential
+from sparsity.weights import layer_of
 
 if TYPE_CHECKING:
     from sparsity.execution.sparse import Sparse
@@ -40,6 +41,6 @@ def _laid_back(module: nn.Module, layers: Sequence[Layer], state: Mapping[str, T
     for number, layer in enumerate(layers):
         for kind, name in (("weight", layer.weight_name), ("bias", layer.bias_name)):
             parameter = nn.Parameter(state[name].detach().clone(), requires_grad=trains)
-            module.get_submodule(name.rpartition(".")[0])._parameters[kind] = parameter
+            layer_of(module, name)._parameters[kind] = parameter
             fresh[number, kind] = parameter
     return fresh
